@@ -1,0 +1,98 @@
+"""The command `mpserve`: from the words of the command line to an exit status.
+
+Until the interpreter is known to be recent enough, nothing else of the package is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import mpserve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpserve.config import Config
+
+# Exit statuses; the master adds its own.
+EXIT_OK = 0
+EXIT_USAGE = 2
+
+OLDEST_PYTHON = (3, 11)
+
+# Words in the first place that will name commands, so that none of them changes its meaning one day.
+RESERVED = frozenset({"top", "compress", "audit", "explain", "trace", "probe"})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what `argv` says; the exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    refusal = unfit_platform(sys.platform, sys.version_info[:2]) or reserved_word(words)
+    if refusal:
+        return refuse(refusal)
+
+    from mpserve.config import ConfigError
+
+    try:
+        return execute(words)
+    except ConfigError as error:
+        return refuse(str(error))
+
+
+def unfit_platform(system: str, python: tuple[int, int]) -> str:
+    """Why the server cannot run here; nothing if it can."""
+    if system != "linux":
+        return f"mpserve needs Linux (epoll, sendfile, openat2); this is {system}"
+    if python < OLDEST_PYTHON:
+        return "mpserve needs Python %d.%d or later; this is %d.%d" % (*OLDEST_PYTHON, *python)
+    return ""
+
+
+def reserved_word(words: Sequence[str]) -> str:
+    """Why the first word cannot be a directory; nothing if it can."""
+    if words and words[0] in RESERVED:
+        return f"{words[0]}: a command that is not there yet (a directory of that name is ./{words[0]})"
+    return ""
+
+
+def refuse(why: str) -> int:
+    """Say why nothing is served, in one line."""
+    print(f"mpserve: error: {why}", file=sys.stderr)
+    return EXIT_USAGE
+
+
+def execute(words: Sequence[str]) -> int:
+    """Serve, or do what is asked for in its place. Raises ConfigError."""
+    from mpserve import config
+
+    command_line = config.command_line()
+    _, action = command_line.parse(words)
+    if action == "help":
+        print(command_line.help(), end="")
+        return EXIT_OK
+    if action == "version":
+        print(f"mpserve {mpserve.__version__}")
+        return EXIT_OK
+    configuration = config.load(words, os.environ)
+    if action == "check":
+        return report(configuration)
+
+    from mpserve.master import Master
+
+    return Master(configuration).run()
+
+
+def report(config: Config) -> int:
+    """What would be served, in one line, and what is allowed but perhaps not meant."""
+    from mpserve.config import warnings
+
+    for warning in warnings(config):
+        print(f"mpserve: warning: {warning}", file=sys.stderr)
+    addresses = ", ".join(map(str, config.bind))
+    print(
+        f"mpserve: all is well: {os.fsdecode(config.site.root)!r} on {addresses}, "
+        f"workers: {config.workers}"
+    )
+    return EXIT_OK

@@ -1,0 +1,338 @@
+"""The life of one client connection: five states, and what leads from each to the next.
+
+The protocol decides what was asked, `respond` decides the answer, the transport carries it; this room
+only makes them take turns, and keeps the deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mpserve import files
+from mpserve.protocol import target as targets
+from mpserve.protocol.http1 import Http1Protocol
+from mpserve.protocol.message import Exchange, HTTPError, Request, Response
+from mpserve.respond import error as error_response
+from mpserve.respond import respond
+from mpserve.transport import BLOCKED, EOF, Disconnected, Flush, Transport, Truncated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mpserve.accesslog import AccessLog
+    from mpserve.config import Config
+    from mpserve.loop import Loop
+    from mpserve.protocol.representation import Resource
+
+# Steps that one connection may take before the others have their turn: a client that pipelines, or
+# floods, is answered in slices.
+STEPS_PER_TURN: Final = 32
+# What a client may still send when its answer was the last; beyond that it is left to wait unread.
+LINGER_SIZE: Final = 1024 * 1024
+
+# One registration serves every state: edge-triggered, so that no epoll_ctl follows a change of state.
+# After an event of its kind, `readable` stays set until recv says that nothing is left.
+EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
+
+class State(Enum):
+    """What a connection waits for. `STATES` says it in words."""
+
+    READING = "READING"
+    SENDING = "SENDING"
+    IDLE = "IDLE"
+    LINGERING = "LINGERING"
+    CLOSED = "CLOSED"
+
+
+READING, SENDING, IDLE, LINGERING, CLOSED = State
+
+# state, waits for, deadline, what happens and what comes next: docs/architecture.md prints it.
+STATES: Final = (
+    (
+        READING,
+        "readable",
+        "`header_timeout`, from accept or from the first octet",
+        "request complete → SENDING; HTTPError → SENDING, then closed; EOF → CLOSED; "
+        "deadline → 408 when a head has begun, else CLOSED",
+    ),
+    (
+        SENDING,
+        "writable",
+        "`send_timeout`, from the last progress",
+        "queue empty → IDLE, READING when octets wait, CLOSED, or LINGERING where the client may "
+        "still be sending; deadline, or a file that shrank → reset",
+    ),
+    (
+        IDLE,
+        "readable",
+        "`keepalive_timeout`; `idle_grace` while draining",
+        "octets → READING; EOF or deadline → CLOSED",
+    ),
+    (LINGERING, "readable", "`linger_timeout`", "EOF or deadline → CLOSED"),
+    (CLOSED, "–", "–", "–"),
+)
+
+
+class Service(Protocol):
+    """What all connections of a worker share. The worker is one; tests make their own."""
+
+    config: Config
+    loop: Loop
+    log: AccessLog
+    draining: bool
+    stalled: int
+
+    def forget(self, connection: Connection) -> None:
+        """`connection` is closed."""
+
+    def complain(self, level: int, message: str, *values: object) -> None:
+        """One line for the error log."""
+
+
+class Connection:
+    """One client: its socket, its protocol, and at most one exchange at a time."""
+
+    __slots__ = (
+        "_service",
+        "deadline",
+        "exchange",
+        "peer",
+        "protocol",
+        "readable",
+        "resource",
+        "state",
+        "transport",
+        "unread",
+    )
+
+    def __init__(self, service: Service, sock: socket.socket, peer: bytes) -> None:
+        self._service = service
+        self.transport = Transport(sock)
+        self.protocol = Http1Protocol(service.config.limits)
+        self.peer = peer
+        self.state = READING
+        self.deadline = service.loop.now + service.config.timeouts.header
+        self.readable = True  # the first request is often there already
+        self.exchange: Exchange | None = None
+        self.resource: Resource | None = None  # what the exchange sends from, to be released
+        self.unread = 0  # octets that were thrown away while LINGERING
+
+    def __repr__(self) -> str:
+        asked = self.exchange.line if self.exchange is not None else b""
+        return (
+            f"<Connection {self.peer.decode('latin-1')} {self.state.name}"
+            f" {self.transport!r} {asked[:80]!r}>"
+        )
+
+    # Called by the loop and by the worker's sweep.
+
+    def on_event(self, mask: int) -> None:
+        """The socket has become readable or writable."""
+        if mask & READABLE:
+            self.readable = True
+        self.proceed()
+
+    def on_deadline(self) -> None:
+        """The state has lasted too long."""
+        try:
+            if self.state is SENDING:
+                self._service.stalled += 1
+                self.reset()
+            elif self.state is READING and self.protocol.head_begun:
+                self._refuse(HTTPError(408, "the head was not complete in time"))
+                self.proceed()
+            else:  # nothing was asked, or all was answered: there is nothing to say
+                self.close()
+        except Disconnected:
+            self.close()
+
+    def on_drain(self) -> None:
+        """The worker is leaving: a request that is already on its way is still answered."""
+        if self.state is IDLE or (self.state is READING and not self.protocol.head_begun):
+            grace = self._service.loop.now + self._service.config.timeouts.idle_grace
+            self.deadline = min(self.deadline, grace)
+
+    def proceed(self) -> None:
+        """Do all that can be done without waiting. The one place that catches what a client does."""
+        try:
+            for _ in range(STEPS_PER_TURN):
+                if not STEPS[self.state](self):
+                    return
+            self._service.loop.again(self.proceed)
+        except Disconnected:
+            self.close()
+        except Truncated:
+            self._complain("a file shrank while it was sent")
+            self.reset()
+
+    # One step in each state. Each returns whether another can follow without waiting.
+
+    def _read(self) -> bool:
+        """READING and IDLE: answer the next request, from what is here or from what has arrived."""
+        if self.protocol.buffered and self._take_request():
+            return True
+        if not self.readable:
+            return False
+        octets = self.transport.recv()
+        if octets is BLOCKED:
+            self.readable = False
+            return False
+        if octets == EOF:
+            self.close()
+            return False
+        if self.state is IDLE:
+            self._enter(READING, self._service.config.timeouts.header)
+        self.protocol.receive(octets)
+        return self._take_request() or self.state is not CLOSED
+
+    def _take_request(self) -> bool:
+        """Answer the next request, if a whole head is here; whether anything was answered."""
+        try:
+            request = self.protocol.next_request()
+        except HTTPError as error:
+            self._refuse(error)
+            return True
+        if request is not None:
+            self._answer(request)
+            return True
+        if self.protocol.ended:
+            self._linger()
+        return False
+
+    def _send(self) -> bool:
+        """SENDING: as much of the response as goes now."""
+        try:
+            outcome = self.transport.flush()
+        except OSError as error:  # the file cannot be read: the message stays incomplete
+            self._complain("cannot read what is being sent: %s", error)
+            self.reset()
+            return False
+        self.deadline = self._service.loop.now + self._service.config.timeouts.send
+        if outcome is Flush.DONE:
+            self._finish()
+            return self.state is not CLOSED
+        if outcome is Flush.TURN_OVER:
+            self._service.loop.again(self.proceed)
+        return False
+
+    def _discard(self) -> bool:
+        """LINGERING: read what the client still sends, so that it gets to read our answer.
+
+        RFC 9112 §9.6: a close while octets are unread resets the connection, and a reset may take
+        away a response that the client has not read yet.
+        """
+        if not self.readable or self.unread > LINGER_SIZE:
+            return False
+        octets = self.transport.recv()
+        if octets is BLOCKED:
+            self.readable = False
+            return False
+        if octets == EOF:
+            self.close()
+            return False
+        self.unread += len(octets)
+        return True
+
+    def _stay(self) -> bool:
+        """CLOSED: there is nothing left to do."""
+        return False
+
+    # What leads from one state to the next.
+
+    def _answer(self, request: Request) -> None:
+        """Make the answer to `request` and begin to send it."""
+        config = self._service.config
+        try:
+            target = targets.parse(request.method, request.target)
+            if request.method in (b"GET", b"HEAD"):  # these two alone look a resource up
+                self.resource = files.lookup(config.site, target, self._service.loop.wall)
+            response = respond(request, target, self.resource, config.site)
+        except HTTPError as error:  # the framing was right: the connection may go on
+            response = error_response(error.status, config.site)
+        self._begin(request, request.line, response)
+
+    def _refuse(self, error: HTTPError) -> None:
+        """Answer what could not be understood; the connection ends with it."""
+        peer = self.peer.decode("latin-1")
+        self._service.complain(logging.INFO, "%s: %d, %s", peer, error.status, error.why)
+        self._begin(None, error.line, error_response(error.status, self._service.config.site))
+
+    def _begin(self, request: Request | None, line: bytes, response: Response) -> None:
+        """Hand the response to the transport. Whatever may fail has been done before this."""
+        loop = self._service.loop
+        closing = self._service.draining
+        head, pieces = self.protocol.encode(request, response, loop.date_line, closing=closing)
+        self.exchange = Exchange(self.peer, request, line, response.status, loop.now, len(head))
+        self.transport.push(head, pieces)
+        self._enter(SENDING, self._service.config.timeouts.send)
+
+    def _finish(self) -> None:
+        """The response has gone: what comes next is the protocol's decision."""
+        self._conclude()
+        timeouts = self._service.config.timeouts
+        if not self.protocol.persistent:
+            if self.protocol.lingering:
+                self._linger()
+            else:
+                self.close()
+        elif self.protocol.buffered:
+            self._enter(READING, timeouts.header)
+        else:
+            self._enter(IDLE, timeouts.keepalive)
+            if self._service.draining:
+                self.on_drain()
+
+    def _conclude(self) -> None:
+        """The exchange is over, complete or not: it is logged, and its file let go."""
+        if self.exchange is not None:
+            self.exchange.sent = self.transport.sent
+            loop = self._service.loop
+            self._service.log.append(self.exchange, loop.now, loop.wall)
+            self.exchange = None
+        if self.resource is not None:
+            files.release(self.resource)
+            self.resource = None
+
+    def _linger(self) -> None:
+        self.transport.finish_sending()
+        self._enter(LINGERING, self._service.config.timeouts.linger)
+
+    def _enter(self, state: State, patience: float) -> None:
+        self.state = state
+        self.deadline = self._service.loop.now + patience
+
+    def close(self) -> None:
+        """End the connection; what was sent still arrives."""
+        self._leave(self.transport.close)
+
+    def reset(self) -> None:
+        """End the connection so that the client sees an error."""
+        self._leave(self.transport.reset)
+
+    def _leave(self, how: Callable[[], None]) -> None:
+        if self.state is CLOSED:
+            return
+        self.state = CLOSED
+        self._conclude()
+        self._service.loop.remove(self.transport.fileno())
+        how()
+        self._service.forget(self)
+
+    def _complain(self, message: str, *values: object) -> None:
+        line = self.exchange.line if self.exchange is not None else b""
+        self._service.complain(logging.ERROR, message + " (%r)", *values, line[:200])
+
+
+STEPS: Final = {
+    SENDING: Connection._send,  # noqa: SLF001
+    READING: Connection._read,  # noqa: SLF001  # the table belongs to the class
+    IDLE: Connection._read,  # noqa: SLF001
+    LINGERING: Connection._discard,  # noqa: SLF001
+    CLOSED: Connection._stay,  # noqa: SLF001
+}

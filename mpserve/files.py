@@ -1,0 +1,223 @@
+"""Files: what a target names in the file system now. The only room that opens content.
+
+Everything is opened beneath the root of the site, and what is said about a file was asked of the
+very descriptor that is sent. Only regular files have content: a FIFO, a socket or a device is as
+good as missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mpserve.config import Site, Symlinks
+from mpserve.protocol.media import media_type
+from mpserve.protocol.representation import (
+    Directory,
+    Entry,
+    Found,
+    Outcome,
+    Resource,
+    of_file,
+)
+from mpserve.protocol.target import Target
+from mpserve.tree import LOOK, READ, Tree
+
+log = logging.getLogger("mpserve")
+
+# What an error of the file system comes to. Any other: FAILED.
+OUTCOME_OF = {
+    errno.ENOENT: Outcome.MISSING,
+    errno.ENOTDIR: Outcome.MISSING,
+    errno.ENAMETOOLONG: Outcome.MISSING,
+    errno.ELOOP: Outcome.MISSING,
+    errno.EXDEV: Outcome.MISSING,  # outside the root
+    errno.ENXIO: Outcome.MISSING,  # a socket, or a device that is not there
+    errno.ENODEV: Outcome.MISSING,
+    errno.EACCES: Outcome.FORBIDDEN,
+    errno.EPERM: Outcome.FORBIDDEN,
+    errno.EMFILE: Outcome.BUSY,
+    errno.ENFILE: Outcome.BUSY,
+    errno.ENOMEM: Outcome.BUSY,
+    errno.EAGAIN: Outcome.BUSY,  # another process holds a lease on it
+}
+
+# The outcomes that the operator is told of.
+_LEVEL_OF = {Outcome.FORBIDDEN: logging.WARNING, Outcome.FAILED: logging.ERROR}
+
+# How to open a path by each rule about links.
+_OPEN: dict[Symlinks, Callable[[Tree, bytes, int], int]] = {
+    Symlinks.INSIDE: Tree.open_inside,
+    Symlinks.NONE: Tree.open_plain,
+    Symlinks.ANY: Tree.open_anywhere,
+}
+
+
+@dataclass(slots=True)
+class File:
+    """An open file, for as long as anything is sent from it."""
+
+    fd: int
+
+    def close(self) -> None:
+        """Close it, but once: after that, the number may be another file's."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def lookup(site: Site, target: Target, now: float) -> Resource:
+    """What `target` names in `site` at `now`, epoch seconds. What is Found is to be released."""
+    if not all(_may_be_named(segment, site.dotfiles) for segment in target.segments):
+        return Outcome.MISSING
+    path = b"/".join(target.segments)
+    try:
+        # By name each time: when the root is replaced, the next request sees the new one.
+        with Tree(site.root) as tree:
+            looking = _Lookup(site, tree, now)
+            return looking.directory(path) if target.slash else looking.file(path)
+    except OSError as error:
+        return _outcome(site, path, error)
+
+
+def release(resource: Resource) -> None:
+    """Close what `resource` was sent from."""
+    if isinstance(resource, Found):
+        for representation in resource.representations:
+            if isinstance(representation.source, File):
+                representation.source.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """One lookup in one tree. Its paths are relative to the root, which is b""."""
+
+    site: Site
+    tree: Tree
+    now: float
+
+    def file(self, path: bytes) -> Resource:
+        """The file at `path`; NO_SLASH if a directory is there."""
+        try:
+            fd = self._open(path, READ)
+        except OSError as error:
+            return self._refused(path, error)
+        resource: Resource = Outcome.FAILED
+        try:
+            resource = self._opened(path, fd)
+        finally:
+            if not isinstance(resource, Found):
+                os.close(fd)
+        return resource
+
+    def directory(self, path: bytes) -> Resource:
+        """The directory at `path`: its index file, or else the list of its entries."""
+        # Not opened itself for an index file: some directories may be entered, but not read.
+        for name in self.site.index:
+            resource = self.file(_join(path, name))
+            if resource is not Outcome.MISSING and resource is not Outcome.NO_SLASH:
+                return resource
+        return self._listing(path) if self.site.listing else Outcome.MISSING
+
+    def _open(self, path: bytes, flags: int) -> int:
+        return _OPEN[self.site.symlinks](self.tree, path or b".", flags)
+
+    def _opened(self, path: bytes, fd: int) -> Resource:
+        """What `fd` was opened on."""
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return _without_content(status)
+        name = path.rpartition(b"/")[2]
+        representation = of_file(
+            File(fd),
+            status.st_size,
+            status.st_mtime_ns,
+            media_type(name),
+            self.now,
+            self.site.replaced,
+        )
+        return Found((representation,))
+
+    def _refused(self, path: bytes, error: OSError) -> Resource:
+        """What is at `path`, which could not be opened to be read."""
+        if _outcome_of(error) is Outcome.FORBIDDEN:
+            # That matters for content only. A directory redirects to its slash, and what is special
+            # is missing, as if it had been opened.
+            with contextlib.suppress(OSError):  # what was said first stands
+                status = self._status(path)
+                if not stat.S_ISREG(status.st_mode):
+                    return _without_content(status)
+        return _outcome(self.site, path, error)
+
+    def _status(self, path: bytes) -> os.stat_result:
+        """What is at `path`, which need not be readable."""
+        fd = self._open(path, LOOK)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def _listing(self, path: bytes) -> Directory:
+        """The entries of the directory at `path`, by name."""
+        fd = self._open(path, READ | os.O_DIRECTORY)
+        try:
+            with os.scandir(fd) as scan:
+                entries = [self._entry(path, found) for found in scan]
+        finally:
+            os.close(fd)
+        listed = [entry for entry in entries if entry is not None]
+        return Directory(tuple(sorted(listed, key=lambda entry: entry.name)))
+
+    def _entry(self, path: bytes, found: os.DirEntry[str]) -> Entry | None:
+        """The entry `found` in the directory at `path`; None if it is not to be listed."""
+        name = os.fsencode(found.name)
+        if name.startswith(b".") and not self.site.dotfiles:
+            return None
+        try:
+            status = found.stat(follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                status = self._status(_join(path, name))
+        except OSError as error:
+            if _outcome_of(error) in (Outcome.MISSING, Outcome.FORBIDDEN):
+                return None
+            raise
+        is_dir = stat.S_ISDIR(status.st_mode)
+        if not is_dir and not stat.S_ISREG(status.st_mode):
+            return None
+        return Entry(name, is_dir, status.st_size, int(status.st_mtime))
+
+
+def _may_be_named(segment: bytes, dotfiles: bool) -> bool:
+    """Whether a request may name a file by `segment`."""
+    if b"/" in segment or segment in (b".", b".."):  # the name of no file, or of another one
+        return False
+    return dotfiles or not segment.startswith(b".") or segment == b".well-known"
+
+
+def _join(path: bytes, name: bytes) -> bytes:
+    return b"%b/%b" % (path, name) if path else name
+
+
+def _without_content(status: os.stat_result) -> Outcome:
+    """What a file comes to that is not a regular one."""
+    return Outcome.NO_SLASH if stat.S_ISDIR(status.st_mode) else Outcome.MISSING
+
+
+def _outcome(site: Site, path: bytes, error: OSError) -> Outcome:
+    """What `error` at `path` comes to; the operator is told if it is for the operator to mend."""
+    outcome = _outcome_of(error)
+    if outcome in _LEVEL_OF:
+        # A name may hold any byte, and none of them may make a line of its own.
+        name = repr(os.path.join(site.root, path))[1:]
+        code = errno.errorcode.get(error.errno or 0, "unknown error")
+        log.log(_LEVEL_OF[outcome], "cannot open %s: %s (%s)", name, error.strerror, code)
+    return outcome
+
+
+def _outcome_of(error: OSError) -> Outcome:
+    return OUTCOME_OF.get(error.errno or 0, Outcome.FAILED)

@@ -1,0 +1,199 @@
+"""Listening sockets. The master makes them all before it forks, and keeps them as long as it serves.
+
+A TCP address has one socket for each worker slot (SO_REUSEPORT), so the kernel spreads connections over
+the slots. A socket's queue lives as long as anyone holds the socket: when a worker dies, what waited in
+its slot is accepted by another. A socket that a worker made itself would take its queue along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from typing import Final
+
+from mpserve.config import Address, ConfigError
+
+# Unsent octets in the kernel above which a socket is not writable: a reader that is stuck pins this
+# much and not megabytes, and EPOLLOUT returns while a slow one still makes progress.
+NOTSENT_LOWAT: Final = 128 * 1024
+# A peer that vanished without a word is found out: idle seconds, interval, probes.
+KEEPALIVE: Final = (60, 15, 4)
+# Accepted sockets inherit every one of these.
+TCP_OPTIONS: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE[0]),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE[1]),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE[2]),
+)
+UNIX_MODE: Final = 0o660
+# What a socket without an IPv6 stack behind it answers.
+NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address: a socket for each slot, or a single one for all (Unix)."""
+
+    sockets: tuple[socket.socket, ...]
+    url: str
+    path: str | None = None  # of a Unix socket
+    inode: int = 0
+
+    def of_slot(self, slot: int) -> socket.socket:
+        """The socket whose connections are `slot`'s first."""
+        return self.sockets[slot % len(self.sockets)]
+
+    def close(self) -> None:
+        """Close our copies. A Unix socket's file goes too, if it is still ours."""
+        for sock in self.sockets:
+            sock.close()
+
+    def unlink(self) -> None:
+        """Remove a Unix socket's file, unless another server has put its own there."""
+        if self.path is not None:
+            with contextlib.suppress(OSError):
+                if os.stat(self.path).st_ino == self.inode:
+                    os.unlink(self.path)
+
+
+def listen(addresses: tuple[Address, ...], slots: int, backlog: int) -> list[Listener]:
+    """Bind every address, once for each slot. Raises ConfigError naming the address that cannot be."""
+    listeners: list[Listener] = []
+    for address in addresses:
+        try:
+            listeners += listen_at(address, slots, backlog)
+        except OSError as error:
+            for listener in listeners:
+                listener.close()
+                listener.unlink()
+            raise ConfigError(f"--bind {address}: {reason(error)}") from error
+    return listeners
+
+
+def listen_at(address: Address, slots: int, backlog: int) -> list[Listener]:
+    """The listeners of one address; a host name may stand for several. Raises OSError."""
+    if address.path is not None:
+        return [listen_unix(address.path, backlog)]
+    assert address.port is not None
+    if address.host:
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        return [listen_tcp(family, name, slots, backlog) for family, _, _, _, name in found]
+    try:
+        return [listen_tcp(socket.AF_INET6, ("::", address.port), slots, backlog, dual=True)]
+    except OSError as error:
+        if error.errno not in NO_IPV6:
+            raise
+        return [listen_tcp(socket.AF_INET, ("0.0.0.0", address.port), slots, backlog)]  # noqa: S104  # asked for
+
+
+def listen_tcp(
+    family: int,
+    name: tuple[object, ...],
+    slots: int,
+    backlog: int,
+    *,
+    dual: bool = False,
+) -> Listener:
+    """One socket for each slot, all at `name`. Raises OSError; EADDRINUSE if anyone listens there."""
+    with bound(family, name, dual=dual, shared=False):
+        pass  # SO_REUSEPORT would hide another server of ours, and take half its connections
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(slots):
+            sock = bound(family, name, dual=dual, shared=True)
+            sockets.append(sock)
+            name = sock.getsockname()  # port 0 has become a number
+        for sock in sockets:
+            for level, option, value in TCP_OPTIONS:
+                sock.setsockopt(level, option, value)
+            sock.listen(backlog)
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return Listener(tuple(sockets), url_of(sockets[0], dual=dual))
+
+
+def bound(family: int, name: tuple[object, ...], *, dual: bool, shared: bool) -> socket.socket:
+    """A non-blocking socket bound to `name`, that others of this user may share or not."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+        sock.setblocking(False)
+        sock.bind(name)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_unix(path: str, backlog: int) -> Listener:
+    """A Unix socket at `path`, one for all slots. A dead socket's file is replaced, a live one refused."""
+    if is_answered(path):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    fresh = f"{path}.{os.getpid()}"
+    try:
+        sock.setblocking(False)
+        # Bound under another name and moved over: at no moment is the name free for someone else's.
+        sock.bind(fresh)
+        os.chmod(fresh, UNIX_MODE)
+        sock.listen(backlog)
+        os.rename(fresh, path)
+        return Listener((sock,), f"unix:{path}", path, os.stat(path).st_ino)
+    except OSError:
+        sock.close()
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise
+
+
+def is_answered(path: str) -> bool:
+    """Whether a server listens at `path`. Raises OSError where something else than a socket lies there."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, "a file that is not a socket lies there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        refusal = probe.connect_ex(path)
+    return refusal in (0, errno.EAGAIN)  # EAGAIN: its queue is full
+
+
+def url_of(sock: socket.socket, *, dual: bool) -> str:
+    """What a person on this machine types to reach `sock`."""
+    host, port = sock.getsockname()[:2]
+    if dual or host in ("::", "0.0.0.0"):  # noqa: S104  # compared, not bound
+        host = "localhost"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def reason(error: OSError) -> str:
+    """The error in the operator's words."""
+    if error.errno == errno.EADDRINUSE:
+        return "the address is in use (is another server running there?)"
+    if error.errno == errno.EACCES:
+        return "no right to bind it (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
+    return error.strerror or str(error)
+
+
+def peer_of(address: object) -> bytes:
+    """A client's address as text, as `accept` gave it: IPv4 in its own form, `unix:` without one."""
+    if not isinstance(address, tuple):
+        return b"unix:"
+    host: str = address[0]
+    return host.removeprefix("::ffff:").encode("ascii", "replace")

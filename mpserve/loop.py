@@ -1,0 +1,135 @@
+"""Readiness, time and repetition: one epoll, one cached clock. It knows deadlines, not their meaning.
+
+A turn waits for events, reads the clock once, and calls each handler. Whatever runs in a turn sees the
+same `now`, so a request costs no system call for the time.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mpserve.protocol.grammar import http_date
+
+Handler = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Periodic:
+    """A call that is due every `interval` seconds."""
+
+    interval: float
+    call: Callable[[], None]
+    due: float
+
+
+class Loop:
+    """File descriptors, their handlers, and what is to be done every so often."""
+
+    __slots__ = (
+        "_again",
+        "_epoll",
+        "_handlers",
+        "_on_bug",
+        "_periodic",
+        "date_line",
+        "now",
+        "running",
+        "wall",
+    )
+
+    def __init__(self, on_bug: Callable[[Callable[..., None]], None]) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._again: list[Callable[[], None]] = []
+        self._periodic: list[Periodic] = []
+        self._on_bug = on_bug  # called inside the except clause, with the handler that raised
+        self.running = True
+        self.now = 0.0  # monotonic seconds
+        self.wall = 0.0  # epoch seconds
+        self.date_line = b""  # the Date field line, remade once a second (RFC 9110 §6.6.1)
+        self.read_clock()
+
+    def __repr__(self) -> str:
+        return f"<Loop {len(self._handlers)} descriptors, {len(self._again)} waiting>"
+
+    def add(self, fd: int, mask: int, handler: Handler) -> None:
+        """Call `handler(events)` whenever `fd` has one of the epoll events in `mask`."""
+        self._handlers[fd] = handler
+        self._epoll.register(fd, mask)
+
+    def remove(self, fd: int) -> None:
+        """Forget `fd`; to be called before it is closed.
+
+        An epoll keeps a descriptor as long as any process holds the open file behind it.
+        """
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def again(self, call: Callable[[], None]) -> None:
+        """Call once more in the next turn, which then does not wait."""
+        self._again.append(call)
+
+    def every(self, interval: float, call: Callable[[], None]) -> None:
+        """Call every `interval` seconds; in a busy or late loop, once for all that was missed."""
+        self._periodic.append(Periodic(interval, call, self.now + interval))
+
+    def stop(self) -> None:
+        """Return from `run` at the end of this turn."""
+        self.running = False
+
+    def run(self, after_turn: Callable[[], None]) -> None:
+        """Turn until `stop`; `after_turn` is called once at the end of each turn."""
+        while self.running:
+            self.turn()
+            after_turn()
+
+    def turn(self) -> None:
+        """Wait for events, and handle each of them."""
+        events = self._epoll.poll(self._wait())
+        self.read_clock()
+        again, self._again = self._again, []
+        for fd, mask in events:
+            handler = self._handlers.get(fd)
+            if handler is None:  # an earlier event of this turn closed it
+                continue
+            try:
+                handler(mask)
+            except Exception:  # noqa: BLE001  # a bug in one connection must not end the others
+                self._on_bug(handler)
+        for call in again:
+            self.guarded(call)
+        for periodic in self._periodic:
+            if periodic.due <= self.now:
+                periodic.due = self.now + periodic.interval
+                self.guarded(periodic.call)
+
+    def close(self) -> None:
+        """Give up the epoll; the descriptors in it stay open."""
+        self._handlers.clear()
+        self._epoll.close()
+
+    def read_clock(self) -> None:
+        """Note the time that this turn goes by."""
+        self.now = time.monotonic()
+        wall = time.time()
+        if int(wall) != int(self.wall):
+            self.date_line = b"Date: %b\r\n" % http_date(int(wall))
+        self.wall = wall
+
+    def _wait(self) -> float:
+        """Seconds that this turn may sleep."""
+        if self._again:
+            return 0.0
+        if not self._periodic:
+            return -1.0
+        return max(0.0, min(periodic.due for periodic in self._periodic) - time.monotonic())
+
+    def guarded(self, call: Callable[[], None]) -> None:
+        """Call, and keep a bug in there from ending what others are in the middle of."""
+        try:
+            call()
+        except Exception:  # noqa: BLE001  # as above
+            self._on_bug(call)

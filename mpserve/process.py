@@ -1,0 +1,48 @@
+"""What a process tells the system about itself: its name, its limits, its PID file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import resource
+
+
+def name_process(name: str) -> None:
+    """The name that ps, top and pkill show; the kernel keeps 15 octets of it."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "wb") as comm:
+        comm.write(name.encode()[:15])
+
+
+def raise_open_file_limit() -> None:
+    """As many open files as the hard limit allows: each connection is one, each file being sent too."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # what is refused stays as it was
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class PidFile:
+    """A file that holds our PID, locked as long as we live: no PID that was used again can mislead.
+
+    A crash leaves the file but not the lock, so the next start just takes it over.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Raises OSError: EEXIST when a running server holds it."""
+        self.path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise OSError(errno.EEXIST, "a running server holds it") from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+
+    def remove(self) -> None:
+        """Remove the file, unless another has taken its place."""
+        with contextlib.suppress(OSError):
+            if os.stat(self.path).st_ino == os.fstat(self._fd).st_ino:
+                os.unlink(self.path)
+        os.close(self._fd)

@@ -1,0 +1,188 @@
+"""Octets to and from one socket. What would block is a value; a peer that went away is `Disconnected`.
+
+Content leaves by `sendfile`: the kernel moves it from the page cache to the socket and no octet of it
+passes through Python. `FileSpan` says what goes out, this room says how.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final, NoReturn
+
+from mpserve.protocol.message import FileSpan, Piece
+
+RECEIVE_SIZE: Final = 16384  # a head is rarely larger; what is longer comes in the next call
+
+# One sendfile call holds the loop while the kernel copies: half a MiB takes about 0.1 ms.
+SENDFILE_SIZE: Final = 512 * 1024
+# What one connection may send before the others get their turn.
+TURN_SIZE: Final = 2 * 1024 * 1024
+
+BLOCKED: Final = None  # recv: nothing has arrived
+EOF: Final = b""  # recv: the peer sends no more
+
+# The peer, or the path to it, is gone. None of these is our fault, and none is worth a line in a log.
+GONE: Final = frozenset(
+    {
+        errno.EPIPE,
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.ESHUTDOWN,
+    }
+)
+# A file system whose files cannot be spliced: they are read and sent instead.
+NO_SPLICE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+
+
+class Flush(Enum):
+    """What became of an attempt to send."""
+
+    DONE = "the queue is empty"
+    WAITING = "the socket takes no more now"
+    TURN_OVER = "there is more, and the others come first"
+
+
+class Disconnected(Exception):
+    """The peer went away."""
+
+
+class Truncated(Exception):
+    """The file ended before the announced length: the message cannot be completed (RFC 9112 §8)."""
+
+
+class Transport:
+    """A queue of pieces over one non-blocking socket. It owns the socket, and nothing else."""
+
+    __slots__ = ("_copying", "_queue", "_socket", "sent")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._queue: list[Piece] = []
+        self._copying = False  # this file cannot leave by sendfile
+        self.sent = 0  # octets the kernel took since the last `push`
+
+    def __repr__(self) -> str:
+        return f"<Transport {len(self._queue)} pieces waiting, {self.sent} octets sent>"
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._socket.fileno()
+
+    def recv(self) -> bytes | None:
+        """What has arrived: octets, EOF, or BLOCKED. Raises Disconnected."""
+        try:
+            return self._socket.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return BLOCKED
+        except OSError as error:
+            raise_disconnected(error)
+
+    def push(self, head: bytes, pieces: Iterable[Piece]) -> None:
+        """Queue one response: its head, and its content. What is in memory leaves in one call."""
+        queue: list[Piece] = [head]
+        for piece in pieces:
+            last = queue[-1]
+            if type(piece) is bytes and type(last) is bytes:
+                queue[-1] = last + piece
+            else:
+                queue.append(piece)
+        self._queue = queue
+        self._copying = False
+        self.sent = 0
+
+    def flush(self) -> Flush:
+        """Send until the queue is empty, the socket is full or the turn is over.
+
+        Raises Disconnected, Truncated, or OSError when the file cannot be read.
+        """
+        budget = TURN_SIZE
+        queue = self._queue
+        while queue:
+            if budget <= 0:
+                return Flush.TURN_OVER
+            taken = self._send(queue[0], more=len(queue) > 1)
+            if taken is BLOCKED:
+                return Flush.WAITING
+            budget -= taken
+            self.sent += taken
+            if taken == len(queue[0]):
+                del queue[0]
+            else:
+                queue[0] = after(queue[0], taken)
+        return Flush.DONE
+
+    def finish_sending(self) -> None:
+        """Say that no more will come, and go on receiving. Raises Disconnected."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise_disconnected(error)
+
+    def close(self) -> None:
+        """Close; what the kernel has taken is still delivered."""
+        self._queue = []
+        self._socket.close()
+
+    def reset(self) -> None:
+        """Close so that the peer sees an error, never a message that merely looks complete."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def _send(self, piece: Piece, *, more: bool) -> int | None:
+        """Octets of `piece` that the kernel took; BLOCKED when it takes none now."""
+        try:
+            if type(piece) is FileSpan:
+                return self._send_span(piece)
+            # MSG_MORE: the head waits for the first octets of the file and shares their segment.
+            return self._socket.send(piece, socket.MSG_MORE if more else 0)  # type: ignore[arg-type]  # not a span
+        except BlockingIOError:
+            return BLOCKED
+        except OSError as error:
+            if error.errno in GONE:
+                raise Disconnected from error
+            raise
+
+    def _send_span(self, span: FileSpan) -> int:
+        if self._copying:
+            return self._copy_span(span)
+        count = min(len(span), SENDFILE_SIZE)
+        try:
+            taken = os.sendfile(self._socket.fileno(), span.file.fd, span.start, count)
+        except OSError as error:
+            if error.errno not in NO_SPLICE:
+                raise
+            self._copying = True
+            return self._copy_span(span)
+        if taken == 0:
+            raise Truncated
+        return taken
+
+    def _copy_span(self, span: FileSpan) -> int:
+        octets = os.pread(span.file.fd, min(len(span), RECEIVE_SIZE), span.start)
+        if not octets:
+            raise Truncated
+        return self._socket.send(octets)
+
+
+def after(piece: Piece, taken: int) -> Piece:
+    """What is left of `piece` when its first `taken` octets have gone."""
+    if type(piece) is FileSpan:
+        return FileSpan(piece.file, piece.start + taken, piece.stop)
+    return piece[taken:]  # type: ignore[index]  # not a span
+
+
+def raise_disconnected(error: OSError) -> NoReturn:
+    """Turn what the network does into `Disconnected`; let anything else be a bug."""
+    if error.errno in GONE:
+        raise Disconnected from error
+    raise error

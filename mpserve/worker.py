@@ -1,0 +1,249 @@
+"""One worker process: it accepts connections, gives each its turns, and leaves when it is told to.
+
+It polls the listening sockets of every slot, its own first (EPOLLEXCLUSIVE): an idle worker gets its own
+connections, and what a busy, stopped or dead one cannot take goes to an idle sibling.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import signal
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from mpserve.connection import EVENTS, Connection
+from mpserve.listeners import peer_of
+from mpserve.loop import Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mpserve.accesslog import AccessLog
+    from mpserve.config import Config
+    from mpserve.listeners import Listener
+
+logger: Final = logging.getLogger("mpserve")
+
+# Exit statuses that the master understands.
+EXIT_OK: Final = 0
+EXIT_BUG: Final = 70  # EX_SOFTWARE
+
+# How many connections one event may bring in from the own slot; from a sibling's, whose worker is
+# only busy for the moment, it is one.
+ACCEPT_OWN: Final = 8
+# A wake-up given to a worker that dies before it accepts is lost; so every slot is looked at this
+# often (seconds) without being asked.
+ACCEPT_SWEEP: Final = 0.5
+# Deadlines are looked at this often (seconds), or four times in the shortest of them.
+DEADLINE_SWEEP: Final = 1.0
+# A worker whose master died has this long (seconds) to finish what it has.
+ORPHAN_TIMEOUT: Final = 5.0
+
+# The client gave up before we came to it.
+VANISHED: Final = frozenset(
+    {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT}
+)
+# There is no room for another socket: siblings may have some, and so may we a moment later.
+NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Worker:
+    """The loop, the connections and the logs of one process. `run` returns its exit status."""
+
+    def __init__(
+        self, config: Config, slot: int, listeners: list[Listener], log: AccessLog
+    ) -> None:
+        self.config = config
+        self.slot = slot
+        self.log = log
+        self.loop = Loop(self.on_bug)
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.stalled = 0  # responses that were reset because the client took nothing for too long
+        self._own = {listener.of_slot(slot).fileno() for listener in listeners}
+        self._listening: dict[int, socket.socket] = {
+            sock.fileno(): sock for listener in listeners for sock in listener.sockets
+        }
+        self._paused = False  # no room: the listeners are out of the epoll until the next sweep
+        self._leave_by = 0.0  # monotonic seconds: when draining ends whatever is left
+        self._signals: list[int] = []
+        self._wakeup = -1
+        self._life = -1
+
+    def __repr__(self) -> str:
+        drains = " draining" if self.draining else ""
+        return f"<Worker {self.slot}{drains} {len(self.connections)} connections>"
+
+    # Life
+
+    def run(self, ready: Callable[[], None], life: int) -> int:
+        """Serve until told to stop. `ready` is called once everything is in place.
+
+        `life` is the reading end of a pipe whose other end only the master holds: it is readable
+        when the master has died, whatever it died of.
+        """
+        self._catch_signals()
+        self._listen()
+        self._life = life
+        self.loop.add(life, select.EPOLLIN, self.on_master_gone)
+        timeouts = self.config.timeouts
+        shortest = min(timeouts.header, timeouts.keepalive, timeouts.send, timeouts.linger)
+        self.loop.every(min(DEADLINE_SWEEP, shortest / 4), self.sweep_deadlines)
+        self.loop.every(ACCEPT_SWEEP, self.sweep_listeners)
+        ready()
+        self.loop.run(self.log.flush)
+        for connection in list(self.connections):
+            connection.reset()
+        self.log.flush()
+        return EXIT_OK
+
+    def drain(self, limit: float) -> None:
+        """Take what has connected, answer it, and leave within `limit` seconds."""
+        if self.draining:
+            return
+        self.draining = True
+        self._leave_by = self.loop.now + limit
+        for fd, sock in self._listening.items():
+            self.loop.remove(fd)
+            self._accept_many(sock, self.config.backlog)
+            # Our copy only. The queue is reset when the last holder closes: at most what came
+            # since the last accept of the last worker.
+            sock.close()
+        self._listening.clear()
+        for connection in list(self.connections):
+            connection.on_drain()
+        self._leave_when_done()
+
+    # Events
+
+    def on_signal(self, _mask: int) -> None:
+        """The wake-up pipe is readable: a handler has noted a signal."""
+        os.read(self._wakeup, 512)
+        signals, self._signals = self._signals, []
+        for number in signals:
+            if number == signal.SIGQUIT:
+                self.loop.stop()
+            elif number == signal.SIGTERM:
+                self.drain(self.config.timeouts.graceful)
+
+    def on_master_gone(self, _mask: int) -> None:
+        """Nobody would replace us or read our signals any more: finish and go."""
+        logger.warning("worker %d: the master is gone, leaving", self.slot)
+        self.loop.remove(self._life)
+        self.drain(min(ORPHAN_TIMEOUT, self.config.timeouts.graceful))
+
+    def on_own_listener(self, fd: int) -> None:
+        """Connections wait in our own slot."""
+        self._accept_many(self._listening[fd], ACCEPT_OWN)
+
+    def on_foreign_listener(self, fd: int) -> None:
+        """A connection waits in the slot of a sibling that is not idle."""
+        self._accept(self._listening[fd])
+        if not self._paused:
+            # Back to the end of the kernel's queue of waiters, so that the owner is asked first.
+            self.loop.remove(fd)
+            self._poll(fd)
+
+    def on_bug(self, handler: Callable[..., None]) -> None:
+        """An exception that nobody foresaw: it costs the connection it happened in, and no other."""
+        owner: Any = getattr(handler, "__self__", handler)
+        logger.exception("worker %d: a bug, in %r", self.slot, owner)
+        if isinstance(owner, Connection):
+            owner.reset()
+
+    # What connections ask of their worker
+
+    def forget(self, connection: Connection) -> None:
+        """`connection` is closed."""
+        self.connections.discard(connection)
+        self._leave_when_done()
+
+    def complain(self, level: int, message: str, *values: object) -> None:
+        """One line for the error log."""
+        logger.log(level, message, *values)
+
+    # Sweeps
+
+    def sweep_deadlines(self) -> None:
+        """End what has lasted too long."""
+        now = self.loop.now
+        for connection in [each for each in self.connections if each.deadline <= now]:
+            self.loop.guarded(connection.on_deadline)
+        if self.draining and now >= self._leave_by:
+            self.loop.stop()
+
+    def sweep_listeners(self) -> None:
+        """Accept what no event told us of, and listen again after there was no room."""
+        for sock in list(self._listening.values()):
+            self._accept_many(sock, ACCEPT_OWN)
+        if self._paused:
+            self._paused = False
+            self._listen()
+
+    # Accepting
+
+    def _accept_many(self, sock: socket.socket, limit: int) -> None:
+        """Take what waits, at most `limit` connections."""
+        for _ in range(limit):
+            if not self._accept(sock):
+                return
+
+    def _accept(self, sock: socket.socket) -> bool:
+        """Take one connection; whether another may be waiting."""
+        try:
+            accepted, address = sock.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in VANISHED:
+                return True
+            if error.errno in NO_ROOM:
+                self._pause(error)
+                return False
+            raise
+        accepted.setblocking(False)
+        connection = Connection(self, accepted, peer_of(address))
+        self.connections.add(connection)
+        self.loop.add(accepted.fileno(), EVENTS, connection.on_event)
+        self.loop.guarded(connection.proceed)  # the request is often there already
+        return True
+
+    def _pause(self, error: OSError) -> None:
+        """Leave the listeners alone until the next sweep: they would be readable all the time."""
+        if self._paused:
+            return
+        logger.error("worker %d: cannot accept: %s", self.slot, error.strerror)
+        self._paused = True
+        for fd in self._listening:
+            self.loop.remove(fd)
+
+    def _listen(self) -> None:
+        """Poll every slot, our own first: among the workers that wait, the first to come is woken."""
+        for fd in sorted(self._listening, key=lambda fd: fd not in self._own):
+            self._poll(fd)
+
+    def _poll(self, fd: int) -> None:
+        handler = self.on_own_listener if fd in self._own else self.on_foreign_listener
+        mask = select.EPOLLIN | select.EPOLLEXCLUSIVE
+        self.loop.add(fd, mask, lambda _mask: handler(fd))
+
+    # Signals
+
+    def _catch_signals(self) -> None:
+        """Note TERM and QUIT, and wake the loop. INT from a terminal reaches us too: it is the master's."""
+        self._wakeup, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(number, lambda number, _frame: self._signals.append(number))
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+        self.loop.add(self._wakeup, select.EPOLLIN, self.on_signal)
+
+    def _leave_when_done(self) -> None:
+        if self.draining and not self.connections:
+            self.loop.stop()

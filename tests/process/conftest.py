@@ -1,0 +1,58 @@
+"""Real servers for real clients."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.harness.server import Server
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A small tree, settled long ago."""
+    root = tmp_path / "root"
+    (root / "dir").mkdir(parents=True)
+    (root / "hello.txt").write_bytes(b"hello\n")
+    (root / "big").write_bytes(bytes(range(256)) * 16384)  # 4 MiB
+    for path in (root / "hello.txt", root / "big"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    return root
+
+
+@pytest.fixture
+def serve(root: Path) -> Iterator[Serve]:
+    """Start a server of `root` with these arguments; it is stopped at the end of the test."""
+    with ExitStack() as running:
+
+        def start(*arguments: str, at: Path | None = None) -> Server:
+            return running.enter_context(Server(at or root, *arguments))
+
+        yield start
+
+
+def get(server: Server, path: str, **fields: str) -> http.client.HTTPResponse:
+    """One GET on a connection of its own; the response has been read whole."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    try:
+        connection.request("GET", path, headers={"Connection": "close", **fields})
+        response = connection.getresponse()
+        response.body = response.read()  # type: ignore[attr-defined]  # what the tests look at
+        return response
+    finally:
+        connection.close()
+
+
+def content(server: Server, path: str, **fields: str) -> bytes:
+    """The content of one GET, whose status was 200 or 206."""
+    response = get(server, path, **fields)
+    assert response.status in (200, 206)
+    body: bytes = response.body  # type: ignore[attr-defined]  # see get
+    return body

@@ -1,0 +1,318 @@
+"""Masters and workers as real processes: deaths, stops, and what clients notice of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.harness.server import Server
+from tests.process.conftest import Serve, content, get
+
+pytestmark = pytest.mark.slow
+
+REQUEST = b"GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether `condition` came true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+
+
+def answer(client: socket.socket) -> bytes:
+    """One response without a large content, or what came of it."""
+    octets = b""
+    while b"\r\n\r\nhello\n" not in octets:
+        more = client.recv(65536)
+        if not more:
+            break
+        octets += more
+    return octets
+
+
+def test_each_slot_has_a_worker_with_a_name(serve: Serve) -> None:
+    server = serve("--workers", "3")
+    names = sorted(psutil.Process(pid).name() for pid in server.workers())
+
+    assert ["mpserve: w0", "mpserve: w1", "mpserve: w2"] == names
+    assert psutil.Process(server.pid).name() == "mpserve: master"
+
+
+def test_no_worker_has_psutil_or_any_other_library(serve: Serve) -> None:
+    server = serve("--workers", "1")
+    (pid,) = server.workers()
+    libraries = re.findall(r"\S+site-packages\S+\.so", Path(f"/proc/{pid}/maps").read_text())
+
+    assert [] == libraries
+
+
+def test_a_killed_worker_is_replaced_in_its_slot(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    before = set(server.workers())
+    victim = next(iter(before))
+    name = psutil.Process(victim).name()
+    os.kill(victim, signal.SIGKILL)
+
+    assert until(lambda: len(set(server.workers()) - {victim}) == 2)
+    (fresh,) = set(server.workers()) - before
+    assert until(lambda: psutil.Process(fresh).name() == name)
+    server.wait_for_line(r"killed by SIGKILL")
+
+
+def test_killing_workers_loses_no_new_connection(serve: Serve) -> None:
+    server = serve("--workers", "3")
+    failures: list[str] = []
+    served = 0
+    stop = threading.Event()
+
+    def load() -> None:
+        nonlocal served
+        while not stop.is_set():
+            # Nothing is sent before the connection is accepted by a worker that lives: what a killed
+            # worker had accepted is lost with it, and only that may be.
+            with connect(server) as client:
+                client.sendall(REQUEST)
+                try:
+                    got = answer(client)
+                except ConnectionResetError:
+                    failures.append("reset")
+                    continue
+                if not got.endswith(b"hello\n"):
+                    failures.append(repr(got))
+                served += 1
+
+    clients = [threading.Thread(target=load) for _ in range(4)]
+    for client in clients:
+        client.start()
+    kills = 0
+    for _ in range(8):
+        workers = server.workers()
+        os.kill(workers[0], signal.SIGKILL)
+        kills += 1
+        assert until(lambda victim=workers[0]: victim not in server.workers())  # type: ignore[misc]
+        assert until(lambda: len(server.workers()) == 3)
+    stop.set()
+    for client in clients:
+        client.join()
+
+    assert served > 50
+    # At most what the killed worker had in its hands: one exchange for each client.
+    assert len(failures) <= kills * len(clients)
+
+
+def test_connections_that_wait_in_a_dead_workers_queue_are_served(serve: Serve) -> None:
+    server = serve("--workers", "1")
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    clients = [connect(server) for _ in range(40)]
+    for client in clients:
+        client.sendall(REQUEST)
+    os.kill(worker, signal.SIGKILL)
+    answers = [answer(client) for client in clients]
+    for client in clients:
+        client.close()
+
+    assert all(got.endswith(b"\r\n\r\nhello\n") for got in answers)
+
+
+def test_a_stopped_worker_holds_up_nobody(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    stopped = server.workers()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    bodies = [content(server, "/hello.txt") for _ in range(50)]
+    os.kill(stopped, signal.SIGCONT)
+
+    assert [b"hello\n"] * 50 == bodies
+
+
+def test_term_answers_what_has_connected(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    workers = server.workers()
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    clients = [connect(server) for _ in range(20)]
+    for client in clients:
+        client.sendall(REQUEST)
+    server.signal(signal.SIGTERM)
+    for worker in workers:
+        os.kill(worker, signal.SIGCONT)
+    answers = [answer(client) for client in clients]
+    for client in clients:
+        client.close()
+
+    assert all(got.endswith(b"\r\n\r\nhello\n") for got in answers)
+    assert all(b"\r\nConnection: close\r\n" in got for got in answers)
+    assert server.wait() == 0
+
+
+def test_term_lets_a_request_on_its_way_be_answered(serve: Serve) -> None:
+    server = serve("--workers", "1")
+    with connect(server) as client:
+        client.sendall(REQUEST)
+        first = answer(client)
+        server.signal(signal.SIGTERM)
+        server.wait_for_line("stopping")
+        assert until(lambda: refused(server))
+        client.sendall(REQUEST)
+        second = answer(client)
+
+    assert b"Connection: close" not in first
+    assert b"\r\nConnection: close\r\n" in second
+    assert server.wait() == 0
+
+
+def refused(server: Server) -> bool:
+    try:
+        connect(server).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_the_graceful_limit_ends_what_does_not_end(serve: Serve) -> None:
+    server = serve("--workers", "1", "--graceful-timeout", "0.3")
+    with connect(server) as client:
+        client.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.recv(1000)
+        server.signal(signal.SIGTERM)
+
+        assert server.wait() == 0
+        with pytest.raises(ConnectionResetError):
+            while client.recv(1 << 20):
+                pass
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        pytest.param([signal.SIGINT], id="INT"),
+        pytest.param([signal.SIGQUIT], id="QUIT"),
+        pytest.param([signal.SIGTERM, signal.SIGTERM], id="TERM twice"),
+        pytest.param([signal.SIGTERM, signal.SIGINT], id="TERM, INT"),
+    ],
+)
+def test_a_fast_stop_waits_for_nobody(serve: Serve, signals: list[signal.Signals]) -> None:
+    server = serve("--workers", "2")
+    with connect(server) as client:
+        client.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.recv(1000)
+        for number in signals:
+            server.signal(number)
+            server.wait_for_line("stopping")
+
+        assert server.wait(timeout=5) == 0
+
+
+def test_workers_do_not_survive_their_master(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    workers = server.workers()
+    os.kill(server.pid, signal.SIGKILL)
+
+    assert until(lambda: not any(psutil.pid_exists(pid) for pid in workers))
+    server.wait()
+
+
+def test_a_hang_up_of_the_terminal_does_not_end_the_server(serve: Serve) -> None:
+    server = serve("--workers", "1")
+    server.signal(signal.SIGHUP)
+
+    assert content(server, "/hello.txt") == b"hello\n"
+
+
+def test_a_fast_reader_is_not_held_up_by_stuck_ones(serve: Serve) -> None:
+    server = serve("--workers", "1")
+    with contextlib.ExitStack() as stuck:
+        for _ in range(50):
+            client = stuck.enter_context(connect(server))
+            client.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert content(server, "/hello.txt") == b"hello\n"
+
+
+def test_content_leaves_by_sendfile(serve: Serve, tmp_path: Path) -> None:
+    if os.system("command -v strace >/dev/null") != 0:  # noqa: S605,S607  # a constant
+        pytest.skip("strace is not installed")
+    server = serve("--workers", "1")
+    (worker,) = server.workers()
+    trace = tmp_path / "trace"
+    with strace(worker, trace):
+        body = content(server, "/big")
+    taken = sum(int(n) for n in re.findall(r"sendfile\(.*\) = (\d+)", trace.read_text()))
+
+    assert (4 << 20, 4 << 20) == (len(body), taken)
+
+
+@contextlib.contextmanager
+def strace(pid: int, trace: Path):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    import subprocess
+
+    process = subprocess.Popen(  # noqa: S603
+        ["strace", "-p", str(pid), "-o", str(trace), "-e", "trace=sendfile"],  # noqa: S607
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "attached" in process.stderr.readline()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+        process.stderr.close()
+
+
+def test_the_root_can_be_deleted_and_built_again(serve: Serve, root: Path) -> None:
+    server = serve("--workers", "2")
+    seen = [get(server, "/hello.txt").status]
+    root.rename(root.with_name("old"))
+    seen.append(get(server, "/hello.txt").status)
+    root.mkdir()
+    (root / "hello.txt").write_bytes(b"new")
+
+    assert [200, 404] == seen
+    assert content(server, "/hello.txt") == b"new"
+
+
+def test_a_file_of_5_gib_works_to_the_last_octet(serve: Serve, root: Path) -> None:
+    size = 5 << 30
+    with (root / "huge").open("wb") as file:
+        file.truncate(size)
+        file.seek(size - 4)
+        file.write(b"last")
+    server = serve("--workers", "1")
+    response = get(server, "/huge", Range="bytes=-5")
+
+    assert response.status == 206
+    assert response.getheader("Content-Range") == f"bytes {size - 5}-{size - 1}/{size}"
+    assert response.body == b"\0last"  # type: ignore[attr-defined]  # see get
+
+
+def test_a_unix_socket_is_served_and_removed_at_the_end(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    server = serve("--workers", "2", "--bind", f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(REQUEST)
+        got = answer(client)
+    server.stop()
+
+    assert got.endswith(b"hello\n")
+    assert not path.exists()

@@ -1,0 +1,594 @@
+"""The configuration: what each setting takes and refuses, and what it comes to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mpserve import config
+from mpserve.config import Address, ConfigError, Symlinks, is_private, load, own_homes, warnings
+from mpserve.processors import usable_processors
+from mpserve.protocol.http1 import Limits
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    return str(tmp_path)
+
+
+def refusal(*argv: str, **environ: str) -> str:
+    """What the operator is told."""
+    with pytest.raises(ConfigError) as refused:
+        load(argv, environ)
+    text = str(refused.value)
+    assert "\n" not in text
+    return text
+
+
+# --- Defaults and layers -------------------------------------------------------------------------------
+
+
+def test_without_a_word_the_defaults_hold(root: str) -> None:
+    found = load([root], {})
+
+    assert found == config.Config(
+        site=config.Site(
+            root=os.fsencode(root),
+            index=(b"index.html",),
+            listing=False,
+            dotfiles=False,
+            symlinks=Symlinks.INSIDE,
+            fields=b"Server: mpserve\r\n",
+            replaced=frozenset({b"server"}),
+        ),
+        limits=Limits(request_line=8192, head=32768, fields=100),
+        timeouts=config.Timeouts(
+            header=10, keepalive=75, send=30, linger=5, graceful=30, idle_grace=5
+        ),
+        workers=usable_processors(),
+        bind=(Address("127.0.0.1", 8000),),
+        backlog=4096,
+        access_log="-",
+        log_format="combined",
+        error_log="-",
+        log_level="info",
+        pid_file=None,
+    )
+
+
+def test_every_setting_has_a_flag(root: str) -> None:
+    argv = [
+        *("--workers", "3", "--bind", "8080", "--bind", "unix:/run/site.sock"),
+        *("--index", "home.html", "--index", "index.htm", "--listing", "--dotfiles"),
+        *("--symlinks", "none", "--header", "X-A: 1", "--server-header", "off"),
+        *("--access-log", "off", "--log-format", "json"),
+        *("--error-log", "errors", "--log-level", "debug"),
+        *("--max-request-line", "100", "--max-head", "2000", "--max-fields", "10"),
+        *("--header-timeout", "1", "--keepalive-timeout", "2", "--send-timeout", "3"),
+        *("--linger-timeout", "4", "--graceful-timeout", "0.5", "--backlog", "7"),
+        *("--pid-file", "pid", "--any-root", root),
+    ]
+
+    assert load(argv, {}) == config.Config(
+        site=config.Site(
+            root=os.fsencode(root),
+            index=(b"home.html", b"index.htm"),
+            listing=True,
+            dotfiles=True,
+            symlinks=Symlinks.NONE,
+            fields=b"X-A: 1\r\n",
+            replaced=frozenset({b"x-a"}),
+        ),
+        limits=Limits(request_line=100, head=2000, fields=10),
+        timeouts=config.Timeouts(header=1, keepalive=2, send=3, linger=4, graceful=0.5),
+        workers=3,
+        bind=(Address("127.0.0.1", 8080), Address(path="/run/site.sock")),
+        backlog=7,
+        access_log="off",
+        log_format="json",
+        error_log="errors",
+        log_level="debug",
+        pid_file="pid",
+    )
+
+
+def test_every_setting_has_a_variable(root: str) -> None:
+    environ = {
+        "MPSERVE_ROOT": root,
+        "MPSERVE_BIND": "8080\n:8081\n",
+        "MPSERVE_LISTING": "on",
+        "MPSERVE_KEEPALIVE_TIMEOUT": "2.5",
+        "MPSERVE_HEADER": "X-A: 1\nX-B: 2",
+    }
+
+    found = load([], environ)
+
+    assert found.bind == (Address("127.0.0.1", 8080), Address("", 8081))
+    assert found.site.root == os.fsencode(root)
+    assert found.site.listing
+    assert found.site.fields == b"Server: mpserve\r\nX-A: 1\r\nX-B: 2\r\n"
+    assert found.timeouts.keepalive == 2.5
+
+
+def test_the_flag_beats_the_variable(root: str) -> None:
+    environ = {
+        "MPSERVE_ROOT": "/missing",
+        "MPSERVE_BIND": "1\n2",
+        "MPSERVE_WORKERS": "2",
+        "MPSERVE_LISTING": "yes",
+    }
+
+    found = load(["--bind", "3", "--workers", "5", "--no-listing", root], environ)
+
+    assert (found.bind, found.workers) == ((Address("127.0.0.1", 3),), 5)
+    assert not found.site.listing
+
+
+def test_a_variable_that_the_flag_beats_is_not_even_read(root: str) -> None:
+    assert load(["--workers", "5", root], {"MPSERVE_WORKERS": "nonsense"}).workers == 5
+
+
+def test_an_empty_variable_is_none(root: str) -> None:
+    environ = {"MPSERVE_WORKERS": "", "MPSERVE_INDEX": "", "MPSERVE_LISTING": ""}
+
+    assert load([root], environ) == load([root], {})
+
+
+def test_variables_that_are_no_settings_are_let_be(root: str) -> None:
+    # Kubernetes sets these for a service that is named mpserve.
+    environ = {"MPSERVE_SERVICE_HOST": "10.0.0.1", "MPSERVE_PORT": "tcp://10.0.0.1:80"}
+
+    assert load([root], environ) == load([root], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("on", True), ("YES", True), ("true", True), ("1", True)]
+    + [("off", False), ("No", False), ("false", False), ("0", False)],
+)
+def test_a_switch_in_the_environment(root: str, text: str, *, expected: bool) -> None:
+    assert load([root], {"MPSERVE_DOTFILES": text}).site.dotfiles is expected
+
+
+# --- What is refused says where it stood -----------------------------------------------------------------
+
+IN_1_1024_OR_AUTO = "must be a whole number from 1 to 1024, or auto, not"
+IN_SECONDS = "must be a number of seconds above 0, 86400 at most, not"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "complaint"),
+    [
+        ("--workers", "many", f"{IN_1_1024_OR_AUTO} 'many'"),
+        ("--workers", "0", f"{IN_1_1024_OR_AUTO} '0'"),
+        ("--workers", "1025", f"{IN_1_1024_OR_AUTO} '1025'"),
+        ("--workers", "-1", f"{IN_1_1024_OR_AUTO} '-1'"),
+        ("--workers", "", f"{IN_1_1024_OR_AUTO} ''"),
+        ("--workers", "٣", f"{IN_1_1024_OR_AUTO} '٣'"),
+        ("--workers", "1_0", f"{IN_1_1024_OR_AUTO} '1_0'"),
+        ("--workers", "1" * 19, f"{IN_1_1024_OR_AUTO} '{'1' * 19}'"),
+        ("--backlog", "0", "must be a whole number from 1 to 65535, not '0'"),
+        ("--max-request-line", "63", "must be a whole number from 64 to 1048576, not '63'"),
+        ("--max-head", "1023", "must be a whole number from 1024 to 16777216, not '1023'"),
+        ("--max-fields", "0", "must be a whole number from 1 to 10000, not '0'"),
+        ("--header-timeout", "0", f"{IN_SECONDS} '0'"),
+        ("--keepalive-timeout", "-5", f"{IN_SECONDS} '-5'"),
+        ("--send-timeout", "nan", f"{IN_SECONDS} 'nan'"),
+        ("--linger-timeout", "inf", f"{IN_SECONDS} 'inf'"),
+        ("--graceful-timeout", "86401", f"{IN_SECONDS} '86401'"),
+        ("--graceful-timeout", "1e3", f"{IN_SECONDS} '1e3'"),
+        ("--graceful-timeout", "30s", f"{IN_SECONDS} '30s'"),
+        ("--symlinks", "some", "must be inside, none or any, not 'some'"),
+        ("--log-format", "apache", "must be combined, common or json, not 'apache'"),
+        ("--log-level", "loud", "must be debug, info, warning or error, not 'loud'"),
+        ("--index", "a/b", "must be the name of a file, without a slash, not 'a/b'"),
+        ("--index", "..", "must be the name of a file, without a slash, not '..'"),
+        ("--index", "", "must be the name of a file, without a slash, not ''"),
+        ("--index", "a\0b", "must be the name of a file, without a slash, not 'a\\x00b'"),
+        ("--access-log", "", "must be a path, - or off, not ''"),
+        ("--error-log", "a\0", "must be a path or -, not 'a\\x00'"),
+        ("--pid-file", "", "must be a path, not ''"),
+    ],
+)
+def test_a_wrong_value_is_refused(root: str, flag: str, value: str, complaint: str) -> None:
+    assert refusal(f"{flag}={value}", root) == f"{flag}: {complaint}"
+
+
+def test_a_wrong_value_in_the_environment_is_refused_by_its_name_there(root: str) -> None:
+    found = refusal(root, MPSERVE_MAX_HEAD="big")
+
+    assert found == "MPSERVE_MAX_HEAD: must be a whole number from 1024 to 16777216, not 'big'"
+
+
+def test_a_wrong_switch_in_the_environment_is_refused(root: str) -> None:
+    assert (
+        refusal(root, MPSERVE_LISTING="maybe") == "MPSERVE_LISTING: must be on or off, not 'maybe'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        pytest.param(
+            ["--lsting", "/srv"], "--lsting: no such flag; did you mean --listing?", id="mistyped"
+        ),
+        pytest.param(
+            ["--worker=4", "/srv"],
+            "--worker: no such flag; did you mean --workers?",
+            id="with =, and no abbreviations",
+        ),
+        pytest.param(["-p", "80"], "-p: no such flag; see --help", id="unknown short flag"),
+        pytest.param(["--proxy"], "--proxy: no such flag; see --help", id="far from all flags"),
+        pytest.param(
+            ["/srv", "/www"],
+            "'/www': there is an argument already, and one is all there may be",
+            id="two roots",
+        ),
+        pytest.param(["--bind"], "--bind: expected one argument", id="value missing"),
+        pytest.param(
+            ["--bind", "--listing"], "--bind: expected one argument", id="a flag for a value"
+        ),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused(argv: list[str], complaint: str) -> None:
+    assert refusal(*argv) == complaint
+
+
+# --- Addresses -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "shown"),
+    [
+        ("8000", Address("127.0.0.1", 8000), "127.0.0.1:8000"),
+        ("0", Address("127.0.0.1", 0), "127.0.0.1:0"),
+        (":8000", Address("", 8000), ":8000"),
+        ("0.0.0.0:80", Address("0.0.0.0", 80), "0.0.0.0:80"),
+        ("localhost:65535", Address("localhost", 65535), "localhost:65535"),
+        ("web_1.internal:80", Address("web_1.internal", 80), "web_1.internal:80"),
+        ("[::1]:8000", Address("::1", 8000), "[::1]:8000"),
+        ("[::]:8000", Address("::", 8000), "[::]:8000"),
+        ("[0:0::1]:8000", Address("::1", 8000), "[::1]:8000"),
+        ("[fe80::1%eth0]:80", Address("fe80::1%eth0", 80), "[fe80::1%eth0]:80"),
+        ("unix:/run/a:1.sock", Address(path="/run/a:1.sock"), "unix:/run/a:1.sock"),
+    ],
+)
+def test_an_address(root: str, text: str, expected: Address, shown: str) -> None:
+    found = load(["--bind", text, root], {}).bind
+
+    assert found == (expected,)
+    assert str(found[0]) == shown
+
+
+FORMS = "must be HOST:PORT, [IPv6]:PORT, PORT, :PORT or unix:/path, not"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        pytest.param("", f"{FORMS} ''", id="nothing"),
+        pytest.param(":", f"{FORMS} ':'", id="no port after the colon"),
+        pytest.param("65536", f"{FORMS} '65536'", id="port too large"),
+        pytest.param("host:+80", f"{FORMS} 'host:+80'", id="port with a sign"),
+        pytest.param("host:٣", f"{FORMS} 'host:٣'", id="port in other digits"),
+        pytest.param("*:80", f"{FORMS} '*:80'", id="star"),
+        pytest.param("-h:80", f"{FORMS} '-h:80'", id="name that begins with a hyphen"),
+        pytest.param("a b:80", f"{FORMS} 'a b:80'", id="space in the name"),
+        pytest.param("256.0.0.1:80", f"{FORMS} '256.0.0.1:80'", id="IPv4 out of range"),
+        pytest.param("127.1:80", f"{FORMS} '127.1:80'", id="IPv4 cut short"),
+        pytest.param("[::g]:80", f"{FORMS} '[::g]:80'", id="IPv6 with a wrong digit"),
+        pytest.param("[127.0.0.1]:80", f"{FORMS} '[127.0.0.1]:80'", id="IPv4 in brackets"),
+        pytest.param(
+            "http://a:80",
+            f"{FORMS} 'http://a:80'",
+            id="URL",
+        ),
+        pytest.param(
+            "::1:80", "'::1:80': an IPv6 address stands in brackets, as in [::1]:8000", id="IPv6"
+        ),
+        pytest.param(
+            "localhost", "'localhost' has no port; did you mean localhost:8000?", id="name"
+        ),
+        pytest.param("10.0.0.1", "'10.0.0.1' has no port; did you mean 10.0.0.1:8000?", id="IPv4"),
+        pytest.param("unix:", f"{FORMS} 'unix:'", id="no path"),
+        pytest.param("unix:run/a", f"{FORMS} 'unix:run/a'", id="relative path"),
+        pytest.param(
+            "unix:/" + "a" * 96,
+            f"'/{'a' * 96}': a Unix socket's path has 96 bytes at most",
+            id="path too long",
+        ),
+    ],
+)
+def test_what_is_no_address_is_refused(root: str, text: str, complaint: str) -> None:
+    assert refusal(f"--bind={text}", root) == f"--bind: {complaint}"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        pytest.param("8000", "127.0.0.1:8000", "127.0.0.1:8000", id="with and without its host"),
+        pytest.param("[::1]:80", "[0::0:1]:80", "[::1]:80", id="two spellings of an IPv6 address"),
+        pytest.param("unix:/a", "unix:/a", "unix:/a", id="Unix sockets"),
+    ],
+)
+def test_an_address_twice_is_refused(root: str, first: str, second: str, shown: str) -> None:
+    found = refusal("--bind", first, "--bind", second, root)
+
+    assert found == f"--bind: {shown} is there twice"
+
+
+def test_port_0_may_be_asked_for_twice(root: str) -> None:
+    assert load(["--bind", "0", "--bind", "0", root], {}).bind == 2 * (Address("127.0.0.1", 0),)
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        (":80", True),
+        ("0.0.0.0:80", True),
+        ("[::]:80", True),
+        ("192.168.0.1:80", True),
+        ("www.example.org:80", True),
+        ("127.0.0.1:80", False),
+        ("127.8.8.8:80", False),
+        ("[::1]:80", False),
+        ("localhost:80", False),
+        ("unix:/run/a", False),
+    ],
+)
+def test_a_public_address_is_one_that_others_may_reach(text: str, *, public: bool) -> None:
+    assert config.parse_address(text).public is public
+
+
+# --- Response fields -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "fields", "replaced"),
+    [
+        pytest.param([], b"Server: mpserve\r\n", {b"server"}, id="none"),
+        pytest.param(["--server-header", "off"], b"", set(), id="not even Server"),
+        pytest.param(
+            ["--server-header", " web/2 (x) "], b"Server: web/2 (x)\r\n", {b"server"}, id="a Server"
+        ),
+        pytest.param(
+            ["--header", "SERVER: x"], b"SERVER: x\r\n", {b"server"}, id="Server as a field"
+        ),
+        pytest.param(
+            ["--header", "server:x", "--server-header", "y"],
+            b"server: x\r\n",
+            {b"server"},
+            id="Server both ways",
+        ),
+        pytest.param(
+            ["--header", "Link: <a>", "--header", "link:\t<b> "],
+            b"Server: mpserve\r\nLink: <a>\r\nlink: <b>\r\n",
+            {b"server", b"link"},
+            id="several of one name",
+        ),
+        pytest.param(
+            ["--header", "X-Empty:"],
+            b"Server: mpserve\r\nX-Empty: \r\n",
+            {b"server", b"x-empty"},
+            id="without a value",
+        ),
+        pytest.param(
+            ["--header", "X: a: b; é \udcff"],
+            b"Server: mpserve\r\nX: a: b; \xc3\xa9 \xff\r\n",
+            {b"server", b"x"},
+            id="every other byte as it was typed",
+        ),
+    ],
+)
+def test_response_fields(root: str, argv: list[str], fields: bytes, replaced: set[bytes]) -> None:
+    site = load([*argv, root], {}).site
+
+    assert (site.fields, site.replaced) == (fields, replaced)
+
+
+@pytest.mark.parametrize("name", [name.decode() for name in config.UNFIT_FIELDS])
+def test_a_field_that_is_the_servers_own_affair_is_refused(root: str, name: str) -> None:
+    field = name.title()
+
+    assert refusal("--header", f"{field}: x", root).startswith(
+        f"--header: {field} cannot be set: it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        pytest.param("X", "must be a field as in 'Name: value', not 'X'", id="no colon"),
+        pytest.param(": x", "must be a field as in 'Name: value', not ': x'", id="no name"),
+        pytest.param(
+            "X : x", "must be a field as in 'Name: value', not 'X : x'", id="space in the name"
+        ),
+        pytest.param(
+            "É: x", "must be a field as in 'Name: value', not 'É: x'", id="name not in ASCII"
+        ),
+        pytest.param(
+            "X: a\r\nDate: b", "there is a control character in 'a\\r\\nDate: b'", id="CRLF"
+        ),
+        pytest.param("X: a\rb", "there is a control character in 'a\\rb'", id="CR"),
+        pytest.param("X: a\nb", "there is a control character in 'a\\nb'", id="LF"),
+        pytest.param("X: a\0", "there is a control character in 'a\\x00'", id="NUL"),
+        pytest.param("X: \x7f", "there is a control character in '\\x7f'", id="DEL"),
+    ],
+)
+def test_what_is_no_field_is_refused(root: str, text: str, complaint: str) -> None:
+    assert refusal("--header", text, root) == f"--header: {complaint}"
+
+
+def test_a_server_header_cannot_forge_another_field(root: str) -> None:
+    found = refusal("--server-header", "a\r\nX: b", root)
+
+    assert found == "--server-header: there is a control character in 'a\\r\\nX: b'"
+
+
+# --- The root --------------------------------------------------------------------------------------------
+
+
+def test_the_root_is_the_current_directory_by_default(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+
+    assert load([], {}).site.root == os.fsencode(root)
+
+
+def test_the_root_is_a_name_whose_links_stay(tmp_path: Path) -> None:
+    (tmp_path / "release-1").mkdir()
+    (tmp_path / "current").symlink_to("release-1")
+
+    found = load([f"{tmp_path}/./current/"], {}).site.root
+
+    assert found == os.fsencode(tmp_path / "current")
+
+
+def test_two_dots_after_a_link_lead_where_the_kernel_says(tmp_path: Path) -> None:
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/deep")
+
+    found = load([f"{tmp_path}/link/.."], {}).site.root
+
+    assert os.path.samefile(found, tmp_path / "far")
+
+
+def test_a_root_may_have_any_name(tmp_path: Path) -> None:
+    root = os.fsencode(tmp_path) + b"/\xff\n"
+    os.mkdir(root)
+
+    assert load([os.fsdecode(root)], {}).site.root == root
+
+
+def test_a_root_that_is_missing_is_refused() -> None:
+    assert refusal("/missing/root") == "ROOT: '/missing/root': No such file or directory"
+
+
+def test_a_root_from_the_environment_is_refused_by_its_name_there() -> None:
+    found = refusal(MPSERVE_ROOT="/missing")
+
+    assert found == "MPSERVE_ROOT: '/missing': No such file or directory"
+
+
+def test_a_file_as_the_root_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.touch()
+
+    assert refusal(str(file)) == f"ROOT: '{file}': Not a directory"
+
+
+@pytest.mark.parametrize(
+    ("argv", "needed"),
+    [
+        pytest.param([], os.X_OK, id="names are looked up"),
+        pytest.param(["--listing"], os.R_OK | os.X_OK, id="names are listed"),
+    ],
+)
+def test_a_root_without_the_right_to_read_it_is_refused(
+    root: str, argv: list[str], needed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tests may run as root, whom no mode keeps out.
+    monkeypatch.setattr(os, "access", lambda _, mode, *, effective_ids: mode & needed != needed)
+
+    assert refusal(*argv, root) == f"ROOT: '{root}': no right to read it"
+
+
+def test_a_current_directory_that_is_gone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert refusal() == "ROOT: '.': No such file or directory"
+
+
+def test_a_home_directory_is_refused(root: str) -> None:
+    assert refusal(root, HOME=root) == (
+        f"ROOT: '{root}' holds far more than a site; name a directory inside it, or say --any-root"
+    )
+
+
+def test_the_whole_file_system_is_refused() -> None:
+    assert refusal("/").startswith("ROOT: '/' holds far more than a site;")
+
+
+def test_any_root_allows_what_else_is_refused(root: str) -> None:
+    assert load(["--any-root", root], {"HOME": root}).site.root == os.fsencode(root)
+
+
+def test_a_directory_inside_a_home_is_fit_to_be_served(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+
+    found = load([str(tmp_path / "site")], {"HOME": str(tmp_path)}).site.root
+
+    assert found == os.fsencode(tmp_path / "site")
+
+
+@pytest.mark.parametrize("path", [b"/", b"/home", b"/home/someone", b"/root", b"/usr/..", b"//"])
+def test_the_places_of_private_files(path: bytes) -> None:
+    assert is_private(path, "")
+
+
+@pytest.mark.parametrize("path", [b"/home/someone/site", b"/srv", b"/usr/share/doc", b"/rooted"])
+def test_other_places(path: bytes) -> None:
+    assert not is_private(path, "")
+
+
+def test_a_link_to_a_home_is_a_home(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to("home")
+
+    assert is_private(os.fsencode(tmp_path / "link"), str(tmp_path / "home"))
+
+
+def test_the_home_of_the_account_counts_whatever_the_variable_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    assert list(own_homes("/tmp/elsewhere")) == [b"/tmp/elsewhere", b"/root"]
+
+
+def test_the_home_of_a_system_account_is_a_place_for_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 33)  # www-data, at home in /var/www
+
+    assert list(own_homes("/var/www")) == []
+
+
+def test_a_user_without_an_account_has_at_most_the_home_of_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_000)
+
+    assert list(own_homes("")) == []
+
+
+# --- Warnings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        pytest.param(["--bind", ":80"], [], id="public, nothing shown"),
+        pytest.param(["--listing", "--dotfiles"], [], id="shown to this machine only"),
+        pytest.param(
+            ["--bind", "8000", "--bind", ":80", "--listing"],
+            ["--listing shows the names of all files to whoever reaches :80"],
+            id="one public address among others",
+        ),
+        pytest.param(
+            ["--bind", "[::]:80", "--dotfiles"],
+            ["--dotfiles shows files like .env and .git to whoever reaches [::]:80"],
+            id="dot-files",
+        ),
+    ],
+)
+def test_showing_much_to_everyone_earns_a_warning(
+    root: str, argv: list[str], expected: list[str]
+) -> None:
+    assert warnings(load([*argv, root], {})) == expected

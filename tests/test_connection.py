@@ -1,0 +1,430 @@
+"""One connection over a socket pair, with a service whose clock the test moves."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mpserve import connection as connection_module
+from mpserve import files
+from mpserve.accesslog import AccessLog
+from mpserve.config import Config, load
+from mpserve.connection import Connection, State
+from mpserve.loop import Loop
+from mpserve.protocol.message import Exchange
+
+SETTLED = (1_000_000_000, 1_000_000_000)  # an mtime long ago: a strong entity-tag
+
+
+class FakeLog(AccessLog):
+    """Keeps what is appended."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[Exchange] = []
+
+    def append(self, exchange: Exchange, ended: float, wall: float) -> None:
+        self.exchanges.append(exchange)
+
+
+def re_raise(_handler: Callable[..., None]) -> None:
+    raise  # noqa: PLE0704  # called inside an except clause
+
+
+@dataclass
+class FakeService:
+    config: Config
+    loop: Loop = field(default_factory=lambda: Loop(re_raise))
+    log: FakeLog = field(default_factory=FakeLog)
+    draining: bool = False
+    stalled: int = 0
+    complaints: list[str] = field(default_factory=list)
+    gone: list[Connection] = field(default_factory=list)
+
+    def forget(self, connection: Connection) -> None:
+        self.gone.append(connection)
+
+    def complain(self, level: int, message: str, *values: object) -> None:
+        self.complaints.append(message % values)
+
+
+@dataclass
+class Dialogue:
+    """A connection, and the client at its other end."""
+
+    service: FakeService
+    connection: Connection
+    client: socket.socket
+
+    def say(self, octets: bytes) -> None:
+        """Send, and give the server its turns until it has nothing more to do."""
+        self.client.sendall(octets)
+        self.turn()
+
+    def turn(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.service.loop.again(lambda: None)
+            self.service.loop.turn()
+
+    def heard(self) -> bytes:
+        """What has arrived at the client."""
+        octets = b""
+        while True:
+            try:
+                more = self.client.recv(1 << 20)
+            except BlockingIOError:
+                return octets
+            if not more:
+                return octets
+            octets += more
+
+    def ended(self) -> bool:
+        """Whether the server has finished sending."""
+        try:
+            return self.client.recv(1) == b""
+        except BlockingIOError:
+            return False
+
+    def wait(self, seconds: float) -> None:
+        """Let so much time pass, and the worker's sweep look at the deadline."""
+        loop = self.service.loop
+        loop.now += seconds
+        if self.connection.deadline <= loop.now:
+            self.connection.on_deadline()
+
+    @property
+    def state(self) -> State:
+        return self.connection.state
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.txt").write_bytes(b"hello\n")
+    (root / "big").write_bytes(b"0123456789abcdef" * (1 << 18))  # 4 MiB
+    (root / "dir").mkdir()
+    for path in root.iterdir():
+        os.utime(path, SETTLED)
+    return root
+
+
+@pytest.fixture
+def dialogue(root: Path) -> Iterator[Dialogue]:
+    service = FakeService(load([str(root), "--workers", "1"], {}))
+    ours, client = socket.socketpair()
+    ours.setblocking(False)
+    client.setblocking(False)
+    connection = Connection(service, ours, b"192.0.2.1")
+    service.loop.add(ours.fileno(), connection_module.EVENTS, connection.on_event)
+    yield Dialogue(service, connection, client)
+    connection.close()
+    client.close()
+    service.loop.close()
+
+
+GET = b"GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def statuses(octets: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", octets)]
+
+
+def test_a_request_is_answered_and_the_connection_waits_for_the_next(dialogue: Dialogue) -> None:
+    dialogue.say(GET)
+    answer = dialogue.heard()
+
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\nhello\n")
+    assert dialogue.state is State.IDLE
+
+
+def test_requests_that_come_together_are_answered_in_order(dialogue: Dialogue) -> None:
+    dialogue.say(GET + GET.replace(b"a.txt", b"none") + GET.replace(b"GET", b"HEAD"))
+
+    assert statuses(dialogue.heard()) == [200, 404, 200]
+
+
+def test_a_request_that_comes_octet_by_octet_is_answered_once(dialogue: Dialogue) -> None:
+    for index in range(len(GET)):
+        dialogue.say(GET[index : index + 1])
+
+    assert statuses(dialogue.heard()) == [200]
+
+
+def test_many_pipelined_requests_are_answered_in_slices(dialogue: Dialogue) -> None:
+    dialogue.say(GET * 300)
+    first = len(statuses(dialogue.heard()))
+    dialogue.turn(100)
+
+    assert 0 < first < 300
+    assert first + len(statuses(dialogue.heard())) == 300
+
+
+def test_close_is_obeyed(dialogue: Dialogue) -> None:
+    dialogue.say(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+    assert b"\r\nConnection: close\r\n" in dialogue.heard()
+    assert dialogue.state is State.CLOSED
+    assert dialogue.service.gone == [dialogue.connection]
+
+
+def test_a_client_that_has_finished_sending_still_gets_its_answer(dialogue: Dialogue) -> None:
+    dialogue.client.sendall(GET)
+    dialogue.client.shutdown(socket.SHUT_WR)
+    dialogue.turn()
+
+    assert dialogue.heard().endswith(b"hello\n")
+    assert dialogue.state is State.CLOSED
+
+
+def test_an_end_in_the_middle_of_a_head_closes_without_a_word(dialogue: Dialogue) -> None:
+    dialogue.client.sendall(GET[:-3])
+    dialogue.client.shutdown(socket.SHUT_WR)
+    dialogue.turn()
+
+    assert dialogue.heard() == b""
+    assert (dialogue.state, dialogue.service.complaints) == (State.CLOSED, [])
+
+
+def test_what_cannot_be_understood_is_answered_and_the_client_may_finish(
+    dialogue: Dialogue,
+) -> None:
+    dialogue.say(b"GET  / HTTP/1.1\r\n\r\n")
+
+    assert statuses(dialogue.heard()) == [400]
+    assert dialogue.state is State.LINGERING
+    dialogue.say(b"still sending" * 1000)
+    assert dialogue.state is State.LINGERING
+    dialogue.client.shutdown(socket.SHUT_WR)
+    dialogue.turn()
+    assert dialogue.state is State.CLOSED
+
+
+def test_lingering_ends(dialogue: Dialogue) -> None:
+    dialogue.say(b"\x16\x03\x01")
+    dialogue.wait(5.1)
+
+    assert dialogue.state is State.CLOSED
+
+
+def test_a_client_that_never_stops_sending_is_left_unread(dialogue: Dialogue) -> None:
+    dialogue.say(b"POST /a.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n")
+    answer = dialogue.heard()
+    for _ in range(400):
+        try:
+            dialogue.client.send(bytes(1 << 16))
+        except BlockingIOError:
+            break
+        dialogue.turn(2)
+
+    assert statuses(answer) == [405]
+    assert connection_module.LINGER_SIZE < dialogue.connection.unread < 2 << 20
+
+
+def test_a_head_that_takes_too_long_gets_408(dialogue: Dialogue) -> None:
+    dialogue.say(GET[:10])
+    dialogue.wait(10.1)
+
+    assert statuses(dialogue.heard()) == [408]
+    assert dialogue.service.log.exchanges[0].line == b""
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param(b"", id="never used"),
+        pytest.param(b"\r\n", id="only an empty line"),
+    ],
+)
+def test_a_connection_without_a_request_is_closed_without_a_word(
+    dialogue: Dialogue, octets: bytes
+) -> None:
+    dialogue.say(octets)
+    dialogue.wait(10.1)
+
+    assert (State.CLOSED, b"", []) == (
+        dialogue.state,
+        dialogue.heard(),
+        dialogue.service.log.exchanges,
+    )
+
+
+def test_an_idle_connection_is_closed_without_a_word(dialogue: Dialogue) -> None:
+    dialogue.say(GET)
+    dialogue.heard()
+    dialogue.wait(74.0)
+    still = dialogue.state
+    dialogue.wait(1.1)
+
+    assert (State.IDLE, State.CLOSED, b"") == (still, dialogue.state, dialogue.heard())
+
+
+def test_a_reader_that_takes_nothing_is_reset_and_counted(dialogue: Dialogue) -> None:
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+    before = dialogue.state
+    dialogue.wait(30.1)
+
+    assert (State.SENDING, State.CLOSED, 1) == (before, dialogue.state, dialogue.service.stalled)
+    exchange = dialogue.service.log.exchanges[0]
+    assert 0 < exchange.content_sent < 4 << 20
+
+
+def test_a_reader_that_takes_a_little_is_waited_for(dialogue: Dialogue) -> None:
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+    for _ in range(5):
+        dialogue.client.recv(300_000)
+        now = dialogue.service.loop.now + 20
+        dialogue.turn()
+        dialogue.service.loop.now = now
+        dialogue.connection.on_event(0)
+        dialogue.wait(0)
+
+    assert dialogue.state is State.SENDING
+
+
+def test_a_large_file_is_sent_whole_while_the_client_reads(dialogue: Dialogue) -> None:
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+    octets = b""
+    while dialogue.state is State.SENDING:
+        octets += dialogue.heard()
+        dialogue.turn()
+    octets += dialogue.heard()
+
+    assert octets.partition(b"\r\n\r\n")[2] == b"0123456789abcdef" * (1 << 18)
+
+
+def test_a_file_that_shrinks_while_it_is_sent_ends_the_connection(
+    dialogue: Dialogue, root: Path
+) -> None:
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+    (root / "big").write_bytes(b"")
+    dialogue.heard()
+    dialogue.turn()
+
+    assert dialogue.state is State.CLOSED
+    assert "shrank" in dialogue.service.complaints[0]
+
+
+def test_a_client_that_resets_costs_a_log_line_and_nothing_else(root: Path) -> None:
+    service = FakeService(load([str(root)], {}))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    ours.setblocking(False)
+    connection = Connection(service, ours, b"192.0.2.1")
+    service.loop.add(ours.fileno(), connection_module.EVENTS, connection.on_event)
+    client.sendall(GET.replace(b"a.txt", b"big"))
+    service.loop.turn()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    service.loop.turn()
+    service.loop.close()
+
+    assert connection.state is State.CLOSED
+    assert (1, []) == (len(service.log.exchanges), service.complaints)
+
+
+def test_no_descriptor_stays_open(dialogue: Dialogue) -> None:
+    before = os.listdir("/proc/self/fd")
+    for path in (b"a.txt", b"none", b"dir", b"dir/"):
+        dialogue.say(GET.replace(b"a.txt", path))
+        dialogue.heard()
+
+    assert before == os.listdir("/proc/self/fd")
+
+
+def test_while_draining_every_answer_is_the_last(dialogue: Dialogue) -> None:
+    dialogue.service.draining = True
+    dialogue.say(GET)
+
+    assert b"\r\nConnection: close\r\n" in dialogue.heard()
+    assert dialogue.state is not State.IDLE
+
+
+@pytest.mark.parametrize("first", [pytest.param(GET, id="idle"), pytest.param(b"", id="unused")])
+def test_a_request_on_its_way_while_draining_is_answered(dialogue: Dialogue, first: bytes) -> None:
+    dialogue.say(first)
+    dialogue.heard()
+    dialogue.service.draining = True
+    dialogue.connection.on_drain()
+    dialogue.wait(4.9)
+    dialogue.say(GET)
+
+    assert statuses(dialogue.heard()) == [200]
+
+
+def test_an_idle_connection_is_not_waited_for_longer_than_the_grace(dialogue: Dialogue) -> None:
+    dialogue.say(GET)
+    dialogue.connection.on_drain()
+    dialogue.wait(5.1)
+
+    assert dialogue.state is State.CLOSED
+
+
+def test_draining_does_not_hurry_a_response_that_is_being_sent(dialogue: Dialogue) -> None:
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+    before = dialogue.connection.deadline
+    dialogue.connection.on_drain()
+
+    assert before == dialogue.connection.deadline
+
+
+def test_every_answer_is_logged_with_what_was_sent(dialogue: Dialogue) -> None:
+    dialogue.say(GET + GET.replace(b"GET", b"HEAD") + b"\0")
+    logged = [
+        (exchange.line, exchange.status, exchange.content_sent)
+        for exchange in dialogue.service.log.exchanges
+    ]
+
+    assert logged[:2] == [
+        (b"GET /a.txt HTTP/1.1", 200, 6),
+        (b"HEAD /a.txt HTTP/1.1", 200, 0),
+    ]
+    assert logged[2][:2] == (b"", 400)
+
+
+def test_its_repr_tells_what_it_is_doing(dialogue: Dialogue) -> None:
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+
+    assert re.fullmatch(
+        r"<Connection 192\.0\.2\.1 SENDING <Transport 1 pieces waiting, \d+ octets sent>"
+        r" b'GET /big HTTP/1\.1'>",
+        repr(dialogue.connection),
+    )
+
+
+def test_a_file_that_cannot_be_read_on_ends_the_connection(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sendfile(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    dialogue.say(GET)
+
+    assert dialogue.state is State.CLOSED
+    assert "Input/output error" in dialogue.service.complaints[0]
+
+
+def test_the_looked_up_file_is_released_once(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[object] = []
+    release = files.release
+
+    def counting(resource: object) -> None:
+        released.append(resource)
+        release(resource)  # type: ignore[arg-type]  # whatever it was given
+
+    monkeypatch.setattr(files, "release", counting)
+    dialogue.say(GET)
+    dialogue.connection.close()
+
+    assert len(released) == 1

@@ -1,0 +1,205 @@
+"""Listening sockets, on loopback and in temporary directories."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mpserve.config import Address, ConfigError
+from mpserve.listeners import NOTSENT_LOWAT, Listener, listen, peer_of
+
+Listen = Callable[..., list[Listener]]
+
+
+@pytest.fixture
+def listening() -> Iterator[Listen]:
+    made: list[Listener] = []
+
+    def open_(*addresses: Address, slots: int = 1, backlog: int = 16) -> list[Listener]:
+        listeners = listen(addresses, slots, backlog)
+        made.extend(listeners)
+        return listeners
+
+    yield open_
+    for listener in made:
+        listener.close()
+        listener.unlink()
+
+
+def tcp(host: str = "127.0.0.1", port: int = 0) -> Address:
+    return Address(host=host, port=port, path=None)
+
+
+def unix(path: Path) -> Address:
+    return Address(host=None, port=None, path=str(path))
+
+
+def port_of(listener: Listener) -> int:
+    port: int = listener.sockets[0].getsockname()[1]
+    return port
+
+
+def test_port_0_becomes_one_free_port_for_all_slots(listening: Listen) -> None:
+    (listener,) = listening(tcp(), slots=3)
+    names = {sock.getsockname() for sock in listener.sockets}
+
+    assert (3, 1) == (len(listener.sockets), len(names))
+    assert listener.url == f"http://127.0.0.1:{port_of(listener)}/"
+
+
+def test_connections_are_spread_over_the_slots(listening: Listen) -> None:
+    (listener,) = listening(tcp(), slots=2, backlog=128)
+    clients = [socket.create_connection(listener.sockets[0].getsockname()) for _ in range(64)]
+    counts = [accept_all(sock) for sock in listener.sockets]
+    for client in clients:
+        client.close()
+
+    assert sum(counts) == 64
+    assert min(counts) > 0
+
+
+def accept_all(sock: socket.socket) -> int:
+    count = 0
+    while True:
+        try:
+            accepted, _ = sock.accept()
+        except BlockingIOError:
+            return count
+        accepted.close()
+        count += 1
+
+
+def test_accepted_sockets_inherit_the_options(listening: Listen) -> None:
+    (listener,) = listening(tcp())
+    with socket.create_connection(listener.sockets[0].getsockname()):
+        accepted, _ = listener.sockets[0].accept()
+    with accepted:
+        options = (
+            accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
+            accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT),
+            accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+        )
+
+    assert (1, NOTSENT_LOWAT, 1) == options
+
+
+def test_a_second_server_on_the_same_address_is_refused(listening: Listen) -> None:
+    (listener,) = listening(tcp())
+    address = tcp(port=port_of(listener))
+
+    with pytest.raises(ConfigError, match=rf"--bind 127.0.0.1:{address.port}: .*in use"):
+        listening(address)
+
+
+def test_what_was_bound_before_a_failure_is_given_back(listening: Listen, tmp_path: Path) -> None:
+    (taken,) = listening(tcp())
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    with pytest.raises(ConfigError):
+        listening(tcp(port=port), unix(tmp_path / "s"), tcp(port=port_of(taken)))
+
+    assert [] == list(tmp_path.iterdir())
+    with socket.socket() as again:
+        again.bind(("127.0.0.1", port))
+
+
+def test_every_address_means_ipv6_and_ipv4(listening: Listen) -> None:
+    (listener,) = listening(tcp(host=""))
+    port = port_of(listener)
+    peers = []
+    for host in ("127.0.0.1", "::1"):
+        with socket.create_connection((host, port)):
+            accepted, address = listener.sockets[0].accept()
+            accepted.close()
+            peers.append(peer_of(address))
+
+    assert [b"127.0.0.1", b"::1"] == peers
+    assert listener.url == f"http://localhost:{port}/"
+
+
+def test_an_ipv6_address_is_ipv6_only(listening: Listen) -> None:
+    (listener,) = listening(tcp(host="::1"))
+
+    assert listener.sockets[0].getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+    assert listener.url == f"http://[::1]:{port_of(listener)}/"
+
+
+def test_a_name_that_is_no_host_is_refused_with_its_flag() -> None:
+    with pytest.raises(ConfigError, match=r"--bind no\.such\.invalid:80: "):
+        listen((tcp(host="no.such.invalid", port=80),), 1, 1)
+
+
+def test_a_unix_socket_is_one_for_all_slots_and_not_for_everybody(
+    listening: Listen, tmp_path: Path
+) -> None:
+    path = tmp_path / "s"
+    (listener,) = listening(unix(path), slots=4)
+
+    assert listener.of_slot(3) is listener.of_slot(0)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert listener.url == f"unix:{path}"
+
+
+def test_a_dead_unix_socket_is_replaced(listening: Listen, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    listening(unix(path))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+    assert ["s"] == os.listdir(tmp_path)
+
+
+def test_a_live_unix_socket_is_refused(listening: Listen, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    listening(unix(path))
+
+    with pytest.raises(ConfigError, match=r"--bind unix:.*in use"):
+        listening(unix(path))
+
+
+def test_a_file_that_is_no_socket_is_not_touched(listening: Listen, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_text("mine")
+
+    with pytest.raises(ConfigError, match="not a socket"):
+        listening(unix(path))
+    assert path.read_text() == "mine"
+
+
+def test_a_directory_that_is_not_there_is_named(listening: Listen, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--bind unix:.*/none/s: No such file"):
+        listening(unix(tmp_path / "none" / "s"))
+
+
+def test_another_servers_socket_file_survives_our_end(listening: Listen, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    (old,) = listening(unix(path))
+    old.close()
+    (new,) = listening(unix(path))
+    old.unlink()
+
+    assert path.exists()
+    new.unlink()
+    new.unlink()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        pytest.param(("127.0.0.1", 5), b"127.0.0.1", id="IPv4"),
+        pytest.param(("::1", 5, 0, 0), b"::1", id="IPv6"),
+        pytest.param(("::ffff:10.0.0.1", 5, 0, 0), b"10.0.0.1", id="IPv4 on a socket for both"),
+        pytest.param("", b"unix:", id="Unix"),
+    ],
+)
+def test_a_peer_is_shown_as_people_write_it(address: object, expected: bytes) -> None:
+    assert expected == peer_of(address)

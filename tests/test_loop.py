@@ -1,0 +1,143 @@
+"""The loop, with pipes and socket pairs."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mpserve.loop import Loop
+
+BUGS: list[Callable[..., None]] = []
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    BUGS.clear()
+    loop = Loop(BUGS.append)
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def test_a_readable_descriptor_calls_its_handler(loop: Loop, pair: Pair) -> None:
+    masks: list[int] = []
+    loop.add(pair[0].fileno(), select.EPOLLIN, masks.append)
+    pair[1].send(b"x")
+    loop.turn()
+
+    assert [select.EPOLLIN] == masks
+
+
+def test_a_removed_descriptor_calls_nobody(loop: Loop, pair: Pair) -> None:
+    masks: list[int] = []
+    loop.add(pair[0].fileno(), select.EPOLLIN, masks.append)
+    loop.remove(pair[0].fileno())
+    loop.remove(pair[0].fileno())
+    pair[1].send(b"x")
+    loop.again(lambda: None)
+    loop.turn()
+
+    assert [] == masks
+
+
+def test_a_descriptor_removed_by_an_earlier_handler_of_the_turn_is_left_alone(loop: Loop) -> None:
+    pairs = [socket.socketpair() for _ in range(2)]
+    called: list[int] = []
+
+    def remove_both(_mask: int) -> None:
+        called.append(1)
+        for ours, _theirs in pairs:
+            loop.remove(ours.fileno())
+
+    for ours, theirs in pairs:
+        loop.add(ours.fileno(), select.EPOLLIN, remove_both)
+        theirs.send(b"x")
+    loop.turn()
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+
+    assert [1] == called
+
+
+def test_what_is_to_be_called_again_is_called_in_the_next_turn(loop: Loop) -> None:
+    calls: list[str] = []
+
+    def twice() -> None:
+        calls.append("first")
+        loop.again(lambda: calls.append("second"))
+
+    loop.again(twice)
+    loop.turn()
+    after_one_turn = list(calls)
+    loop.turn()
+
+    assert (["first"], ["first", "second"]) == (after_one_turn, calls)
+
+
+def test_a_periodic_call_comes_when_it_is_due_and_not_before(loop: Loop) -> None:
+    calls: list[float] = []
+    loop.every(0.02, lambda: calls.append(loop.now))
+    started = loop.now
+    loop.again(lambda: None)
+    loop.turn()
+    at_once = len(calls)
+    loop.turn()
+
+    assert (0, 1, True) == (at_once, len(calls), calls[0] - started >= 0.02)
+
+
+def test_a_bug_in_one_handler_does_not_reach_the_others(loop: Loop, pair: Pair) -> None:
+    def broken(_mask: int = 0) -> None:
+        raise ZeroDivisionError
+
+    called: list[bool] = []
+    loop.add(pair[0].fileno(), select.EPOLLIN, broken)
+    pair[1].send(b"x")
+    loop.again(broken)
+    loop.again(lambda: called.append(True))
+    loop.every(0.0, broken)
+    loop.turn()
+
+    assert ([broken, broken, broken], [True]) == (BUGS, called)
+
+
+def test_run_ends_after_the_turn_in_which_it_was_stopped(loop: Loop) -> None:
+    ends: list[bool] = []
+    loop.again(loop.stop)
+    loop.run(lambda: ends.append(True))
+
+    assert [True] == ends
+
+
+def test_the_date_line_is_an_imf_fixdate_of_now(loop: Loop) -> None:
+    loop.read_clock()
+    expected = time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(loop.wall))
+
+    assert expected.encode() == loop.date_line
+    assert re.fullmatch(rb"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", loop.date_line)
+
+
+def test_its_repr_tells_how_much_it_watches(loop: Loop) -> None:
+    read_end, write_end = os.pipe()
+    loop.add(read_end, select.EPOLLIN, lambda _mask: None)
+    shown = repr(loop)
+    os.close(read_end)
+    os.close(write_end)
+
+    assert shown == "<Loop 1 descriptors, 0 waiting>"
