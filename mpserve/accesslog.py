@@ -1,9 +1,9 @@
 """The access log: one line per answer, whatever the request was.
 
-A line is made of what the request alone decides (`about`, which may be kept as long as the request's bytes
-are the same) and of what the answer adds (`record`). Lines wait in a list until the loop's turn ends; then
-they are written without ever waiting for room. What cannot be written is dropped and counted, and the
-error log hears of it, at most once a minute.
+A line is made of what the request alone decides (`about`, which may be kept as long as the octets
+of the request are the same) and of what the answer adds (`record`). Lines wait in a list until
+the turn of the loop ends; then they are written, without ever waiting for room. What cannot be
+written is dropped and counted, and the error log hears of it, at most once a minute.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from enum import Enum, auto
+from typing import Any, TypeAlias
 
 from mpserve.destination import ANY_ROOM, GONE, STANDARD, STDOUT, Destination, at_path, named
 from mpserve.protocol.message import Exchange
@@ -26,6 +27,7 @@ OFF = "off"  # the destination of those who want no log
 BATCH = 256  # lines that may wait for the end of the turn
 RETRY_AFTER = 1.0  # seconds that a disk in trouble is left alone
 NOTICE_EVERY = 60.0  # seconds between two lines of the error log about dropped ones
+LONG_AGO = float("-inf")  # monotonic
 
 Fields: TypeAlias = Mapping[bytes, bytes]
 About: TypeAlias = tuple[bytes, ...]
@@ -53,8 +55,8 @@ def escape_text(value: bytes) -> bytes:
 def escape_json(value: bytes) -> bytes:
     r"""The inside of a JSON string in printable ASCII (RFC 8259 §7).
 
-    UTF-8 is read as such. An octet that is not UTF-8 reads \xHH: a lone surrogate could be taken back to
-    the octet, but half of the world's JSON parsers refuse it, and a client must not choose what they read.
+    UTF-8 is read as such. An octet that is not UTF-8 reads \xHH: a lone surrogate could be taken
+    back to the octet, but many JSON parsers refuse it, and no client may choose what they refuse.
     """
     text = json.dumps(value.decode("utf-8", "backslashreplace"))[1:-1]
     return text.replace("\x7f", "\\u007f").encode("ascii")
@@ -126,7 +128,7 @@ ANSWER: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A row of FORMATS: the line, with $directives; how its time and the request's values are written."""
+    """A row of FORMATS: a line with $directives; how times and the request's values look in it."""
 
     template: str
     time: Callable[[int], bytes]
@@ -155,11 +157,9 @@ _OTHERS = 512  # octets of a line that do not come from the request; ample for e
 
 
 def compile_about(form: Format, room: int) -> Callable[[bytes, Fields], About]:
-    """The function that takes from a request what a line of `form` prints of it, for `room` octets a line."""
-    # The tables above are all that is ever evaluated. It takes a third of the time of calling a function
-    # for each directive.
+    """The function that takes from a request what a line of `form` and `room` octets prints."""
     values = "".join(f"{REQUEST[name]} or ABSENT, " for name in _of_request(form))
-    read: Callable[[bytes, Field], About] = eval(f"lambda line, field: ({values})", globals())
+    read: Callable[[bytes, Field], About] = _function("line, field", f"({values})")
     space = room - _OTHERS
 
     def about(line: bytes, fields: Fields) -> About:
@@ -189,10 +189,15 @@ def compile_line(form: Format) -> Line:
     text = _DIRECTIVE.sub(lambda name: directives[name[1]][1], form.template.replace("%", "%%"))
     values = "".join(f"{directives[name][0]}, " for name in _DIRECTIVE.findall(form.template))
     template = f"{text}\n".encode("ascii")
-    line: Line = eval(
-        f"lambda about, peer, stamp, status, sent, duration: {template!r} % ({values})"
-    )
+    parameters = "about, peer, stamp, status, sent, duration"
+    line: Line = _function(parameters, f"{template!r} % ({values})")
     return line
+
+
+def _function(parameters: str, expression: str) -> Any:
+    # A function for each directive would cost five times as much at each answer.
+    source = f"lambda {parameters}: {expression}"
+    return eval(source, globals())  # noqa: S307  the source comes from the tables above alone
 
 
 def _of_request(form: Format) -> list[str]:
@@ -202,45 +207,65 @@ def _of_request(form: Format) -> list[str]:
 # ── Writing ──
 
 
-class Notices:
-    """What the error log hears of dropped lines: that it begins, lasts, is over; never twice a minute."""
+class Losses(Enum):
+    """Are lines being dropped?"""
 
-    __slots__ = ("_lost", "_silent_until", "_why")
+    NONE = auto()
+    GOING_ON = auto()
+    OVER = auto()  # lines are written again, but it has not been said yet
+
+
+class Notices:
+    """What the error log hears of dropped lines: it begins, lasts, ends; never twice a minute."""
+
+    __slots__ = ("_losses", "_lost", "_silent_until", "_why")
 
     def __init__(self) -> None:
+        self._losses = Losses.NONE
         self._lost = 0  # lines, since it was last said that it is over
         self._why = ""
-        self._silent_until = float("-inf")
+        self._silent_until = LONG_AGO
 
     @property
     def pending(self) -> bool:
-        """Is there a loss of which it has not been said that it is over?"""
-        return self._lost > 0
+        """Is it still to be said that it is over?"""
+        return self._losses is Losses.OVER
 
     def lost(self, lines: int, why: str, now: float) -> str | None:
         """Note dropped lines; what to say of them, if it is time."""
+        if not lines:
+            return None
+        self._losses = Losses.GOING_ON
         self._lost += lines
         self._why = why
-        if not self._lost or now < self._silent_until:
-            return None
-        self._silent_until = now + NOTICE_EVERY
-        return f"lines are being dropped, {self._lost} so far: {why}"
+        return self._word(f"lines are being dropped, {self._lost} so far: {why}", now)
 
     def written(self, now: float) -> str | None:
-        """Note that lines are written again; what to say of it, if it is time."""
-        if not self._lost or now < self._silent_until:
+        """Note that lines are written; what to say of it, if it is news and if it is time."""
+        if self._losses is Losses.NONE:
+            return None
+        self._losses = Losses.OVER
+        message = f"lines are written again, {self._lost} were dropped: {self._why}"
+        word = self._word(message, now)
+        if word is not None:
+            self._losses, self._lost = Losses.NONE, 0
+        return word
+
+    def last(self) -> str | None:
+        """What is left to say when the log is closed."""
+        if self._losses is Losses.NONE:
+            return None
+        return f"{self._lost} lines were dropped: {self._why}"
+
+    def _word(self, message: str, now: float) -> str | None:
+        if now < self._silent_until:
             return None
         self._silent_until = now + NOTICE_EVERY
-        return self.total()
-
-    def total(self) -> str | None:
-        """The last word about a loss; None when nothing was lost."""
-        lost, self._lost = self._lost, 0
-        return f"lines are written again, {lost} were dropped: {self._why}" if lost else None
+        return message
 
 
 class AccessLog:
-    """The lines that wait, and the destination that takes them. Opened before the fork, used after it."""
+    """The lines that wait, and where they will go. Opened before the fork, used after it."""
 
     __slots__ = (
         "_about",
@@ -270,15 +295,13 @@ class AccessLog:
         self._stamp = b""
         self._notices = Notices()
         self._why = ""  # what stood in the way when a line was last dropped
-        self._retry_at = float(
-            "-inf"
-        )  # monotonic: until then, a destination in trouble is left alone
+        self._retry_at = LONG_AGO  # monotonic; a destination in trouble is left alone until then
         self.dropped = 0  # lines, by this process
         self._use(destination)
 
     @classmethod
     def open(cls, destination: str, format_name: str, clock: Clock = time.monotonic) -> AccessLog:
-        """The log at a path, on standard output ("-") or nowhere ("off"); OSError if it cannot be opened."""
+        """The log at a path, on standard output ("-") or nowhere ("off"); OSError if it fails."""
         opened = None if destination == OFF else named(destination, STDOUT)
         return cls(destination, FORMATS[format_name], opened, clock)
 
@@ -286,8 +309,13 @@ class AccessLog:
         state = "off" if self._destination is None else f"{len(self._lines)} lines waiting"
         return f"<AccessLog {self._name} {state}, {self.dropped} dropped>"
 
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is written."""
+        return self._destination is not None
+
     def append(self, exchange: Exchange, ended: float, wall: float) -> None:
-        """Log an exchange that ended at `ended` (monotonic seconds), `wall` by the clock (epoch seconds)."""
+        """Log an exchange that ended at `ended` (monotonic seconds), `wall` (epoch seconds)."""
         if self._destination is None:
             return
         request = exchange.request
@@ -328,11 +356,13 @@ class AccessLog:
             waiting = b"".join(self._lines)
             self._lines.clear()
             self._deliver(destination, waiting)
-        elif destination.unfinished or self._notices.pending:
+        elif destination.unfinished:
             self._deliver(destination, b"")
+        elif self._notices.pending:
+            self._say(self._notices.written(self._clock()))
 
     def reopen(self) -> None:
-        """Open the path anew, because the file was renamed. After an OSError the old one stays in use."""
+        """Open the path anew: the file was renamed. After an OSError the old one stays in use."""
         if self._name in (STANDARD, OFF):
             return
         destination = at_path(self._name)
@@ -340,13 +370,13 @@ class AccessLog:
         if self._destination is not None:
             destination.succeed(self._destination)
             self._destination.close()
-        self._retry_at = float("-inf")
+        self._retry_at = LONG_AGO
         self._use(destination)
 
     def close(self) -> None:
         """Write what waits, say what was lost, and log nothing more."""
         self.flush()
-        self._say(self._notices.total())
+        self._say(self._notices.last())
         self._end()
 
     def _use(self, destination: Destination | None) -> None:

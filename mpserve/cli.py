@@ -22,7 +22,7 @@ EXIT_USAGE = 2
 
 OLDEST_PYTHON = (3, 11)
 
-# Words in the first place that will name commands, so that none of them changes its meaning one day.
+# Words that in the first place will name commands: none of them is to change its meaning one day.
 RESERVED = frozenset({"top", "compress", "audit", "explain", "trace", "probe"})
 
 
@@ -46,14 +46,16 @@ def unfit_platform(system: str, python: tuple[int, int]) -> str:
     if system != "linux":
         return f"mpserve needs Linux (epoll, sendfile, openat2); this is {system}"
     if python < OLDEST_PYTHON:
-        return "mpserve needs Python %d.%d or later; this is %d.%d" % (*OLDEST_PYTHON, *python)
+        oldest, this = ("{}.{}".format(*version) for version in (OLDEST_PYTHON, python))
+        return f"mpserve needs Python {oldest} or later; this is {this}"
     return ""
 
 
 def reserved_word(words: Sequence[str]) -> str:
     """Why the first word cannot be a directory; nothing if it can."""
     if words and words[0] in RESERVED:
-        return f"{words[0]}: a command that is not there yet (a directory of that name is ./{words[0]})"
+        word = words[0]
+        return f"{word}: a command that is not there yet (a directory of that name is ./{word})"
     return ""
 
 

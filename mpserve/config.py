@@ -1,7 +1,7 @@
-"""The configuration: every setting, declared once, and the values that the rest of the server goes by.
+"""The configuration: every setting, declared once, and the values that the server goes by.
 
-A flag beats the environment, which beats the default. `Settings` is what the operator may say, `Config`
-what it comes to. Nothing else in the package reads the environment.
+A flag beats the environment, which beats the default. `Settings` is what the operator may say,
+`Config` what it comes to. Nothing else in the package reads the environment.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ipaddress
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeAlias
@@ -19,6 +19,7 @@ from mpserve.processors import usable_processors
 from mpserve.protocol.grammar import FIELD_LINES, TOKEN
 from mpserve.protocol.http1 import Limits
 from mpserve.settings import (
+    DURATION,
     PATH,
     SECONDS,
     SWITCH,
@@ -35,10 +36,21 @@ from mpserve.settings import (
     whole,
 )
 
-__all__ = ["Address", "Config", "ConfigError", "Settings", "Site", "Symlinks", "Timeouts", "load"]
+__all__ = [
+    "Address",
+    "Config",
+    "ConfigError",
+    "Settings",
+    "Site",
+    "Symlinks",
+    "Timeouts",
+    "command_line",
+    "load",
+    "warnings",
+]
 
 
-# --- What the server goes by ---------------------------------------------------------------------------
+# --- What the server goes by ----------------------------------------------------------------------
 
 
 class Symlinks(Enum):
@@ -71,13 +83,25 @@ class Timeouts:
     send: float
     linger: float
     graceful: float
-    # While the server stops, an idle connection stays readable this long: a request may be on its way.
+    # While the server stops, idle connections stay readable: a request may be on its way.
     idle_grace: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class Caches:
+    """What a worker may keep of what it looked up and answered: bounds for each of its two caches."""
+
+    octets: int  # 0: nothing is kept
+    files: int  # open files
+    valid: float  # seconds that what was seen in the file system is believed
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen: a host ("" is every address, IPv6 and IPv4) and a port, or a Unix socket's path."""
+    """Where to listen: a host and a port, or the path of a Unix socket.
+
+    The host "" is every address, IPv6 and IPv4.
+    """
 
     host: str | None = None
     port: int | None = None
@@ -107,6 +131,7 @@ class Config:
     site: Site
     limits: Limits
     timeouts: Timeouts
+    caches: Caches
     workers: int
     bind: tuple[Address, ...]
     backlog: int
@@ -117,7 +142,7 @@ class Config:
     pid_file: str | None
 
 
-# --- How values are written ----------------------------------------------------------------------------
+# --- How values are written -----------------------------------------------------------------------
 
 Workers: TypeAlias = int | Literal["auto"]
 Field: TypeAlias = tuple[bytes, bytes]
@@ -125,7 +150,7 @@ Field: TypeAlias = tuple[bytes, bytes]
 WORKER_COUNT: Final = whole(1, 1024)
 DEFAULT_HOST: Final = "127.0.0.1"
 MAX_PORT: Final = 65535
-# A socket address has 107 bytes for a path, and the socket is made under a longer name before it is moved.
+# A socket address has 107 bytes for a path, and a socket is made under a longer name, then moved.
 MAX_UNIX_PATH: Final = 96
 
 _FRAMING: Final = (
@@ -221,8 +246,8 @@ def parse_field(text: str) -> Field:
 def parse_field_value(value: bytes) -> bytes:
     """A field's value, without the space around it (RFC 9110 §5.5)."""
     value = value.strip(b" \t")
-    # "Field values containing CR, LF, or NUL characters are invalid and dangerous": what follows a CRLF
-    # would be a field of its own, or content.
+    # "Field values containing CR, LF, or NUL characters are invalid and dangerous": what follows a
+    # CRLF would be a field of its own, or content.
     if b"\r" in value or FIELD_LINES.fullmatch(b"x:%b\r\n" % value) is None:
         raise ConfigError(f"there is a control character in {os.fsdecode(value)!r}")
     return value
@@ -243,7 +268,7 @@ ERROR_LOG: Final = Kind("PATH|-", "a path or -", PATH.parse)
 SERVER: Final = Kind("TEXT|off", "a text, or off", parse_server)
 
 
-# --- What the operator may say -------------------------------------------------------------------------
+# --- What the operator may say --------------------------------------------------------------------
 
 _SERVED: Final = "What is served"
 _LISTENING: Final = "Addresses and processes"
@@ -251,11 +276,12 @@ _FIELDS: Final = "Response fields"
 _LOGS: Final = "Logs"
 _LIMITS: Final = "Limits of a request"
 _TIMEOUTS: Final = "How long to wait, in seconds"
+_CACHES: Final = "What each worker keeps"
 _LIMIT: Final = Limits()  # the defaults
 
 
 class Settings(Declared):
-    """Every setting. A row here is a flag, an environment variable, a line of --help and one of the docs."""
+    """Every setting: a row is a flag, an environment variable, a line of --help and of the docs."""
 
     root = setting(".", "The directory to serve.", PATH, _SERVED, argument="ROOT")
     index = listed(
@@ -303,13 +329,15 @@ class Settings(Declared):
 
     header = listed(
         (),
-        "Field for every answer, errors too; it replaces the server's own of that name. Repeatable.",
+        "Field for every answer, errors too; replaces the server's own of that name. Repeatable.",
         FIELD,
         _FIELDS,
     )
     server_header = setting(b"mpserve", "Value of the field Server; off: none.", SERVER, _FIELDS)
 
-    access_log = setting("-", "One line for each answer; -: standard output.", ACCESS_LOG, _LOGS)
+    access_log = setting(
+        "-", "One line for each answer; -: standard output; off: none.", ACCESS_LOG, _LOGS
+    )
     log_format = setting(
         "combined", "Form of these lines.", one_of("combined", "common", "json"), _LOGS
     )
@@ -362,6 +390,22 @@ class Settings(Declared):
         30.0, "For the answers under way at a graceful stop.", SECONDS, _TIMEOUTS
     )
 
+    cache_size = setting(
+        32 * 1024 * 1024,
+        "Memory for files and for answers, each; 0: each is made anew for every request.",
+        whole(0, 1 << 40, "BYTES"),
+        _CACHES,
+    )
+    cache_files = setting(
+        1000, "Open files, for files and for answers, each.", whole(0, 1 << 20), _CACHES
+    )
+    cache_valid = setting(
+        0.0,
+        "Seconds for which a change in the file system may go unnoticed; 0: none does.",
+        DURATION,
+        _CACHES,
+    )
+
 
 ACTIONS: Final = {
     "check": "Check the settings and ROOT and exit: 0 if all is well, else 2.",
@@ -379,9 +423,9 @@ Defaults stand in [brackets]."""
 
 EPILOG: Final = """\
 Each setting is an environment variable too: MPSERVE_KEEPALIVE_TIMEOUT=60 is
---keepalive-timeout 60, MPSERVE_LISTING=on is --listing; where several values may
-be given, each has a line of its own. A flag beats the variable, and a switch is
-turned off by --no-listing."""
+--keepalive-timeout 60, and MPSERVE_LISTING=on is --listing. Where several
+values may be given, each has a line of its own. A flag beats the variable, and
+a switch that is on is turned off by --no-listing."""
 
 
 def command_line() -> CommandLine:
@@ -395,7 +439,10 @@ def command_line() -> CommandLine:
     )
 
 
-# --- From what is said to what it comes to -------------------------------------------------------------
+# --- From what is said to what it comes to --------------------------------------------------------
+
+# The first user ID that is given to a person (UID_MIN in login.defs).
+FIRST_PERSON: Final = 1000
 
 
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -418,6 +465,7 @@ def build(layers: Sequence[Layer], environ: Mapping[str, str]) -> Config:
             linger=settings.linger_timeout,
             graceful=settings.graceful_timeout,
         ),
+        caches=Caches(settings.cache_size, settings.cache_files, settings.cache_valid),
         workers=usable_processors() if settings.workers == "auto" else settings.workers,
         bind=settings.bind,
         backlog=settings.backlog,
@@ -440,10 +488,9 @@ def check_addresses(settings: Settings) -> None:
 
 def site_of(settings: Settings, environ: Mapping[str, str]) -> Site:
     """What is served."""
-    fields = list(settings.header)
-    names = frozenset(name.lower() for name, _ in fields)
-    if settings.server_header is not None and b"server" not in names:
-        fields.insert(0, (b"Server", settings.server_header))
+    fields = settings.header
+    if settings.server_header is not None and b"server" not in lower_names(fields):
+        fields = ((b"Server", settings.server_header), *fields)
     return Site(
         root=root_of(settings, environ),
         index=settings.index,
@@ -451,8 +498,13 @@ def site_of(settings: Settings, environ: Mapping[str, str]) -> Site:
         dotfiles=settings.dotfiles,
         symlinks=settings.symlinks,
         fields=b"".join(b"%b: %b\r\n" % field for field in fields),
-        replaced=frozenset(name.lower() for name, _ in fields),
+        replaced=lower_names(fields),
     )
+
+
+def lower_names(fields: Iterable[Field]) -> frozenset[bytes]:
+    """The names of `fields`, in the spelling that names are compared in."""
+    return frozenset(name.lower() for name, _ in fields)
 
 
 def root_of(settings: Settings, environ: Mapping[str, str]) -> bytes:
@@ -460,17 +512,15 @@ def root_of(settings: Settings, environ: Mapping[str, str]) -> bytes:
     where = settings.where(Settings.root)
     try:
         root = absolute(os.fsencode(settings.root))
-        os.stat(root + b"/.")  # ENOTDIR for what is no directory
+        os.stat(root + b"/.")  # ENOTDIR for what is no directory, EACCES where no name can be found
     except OSError as error:
         raise ConfigError(f"{where}: {settings.root!r}: {error.strerror}") from None
-    # Names are looked up in it, and read out of it only for a listing.
-    needed = os.R_OK | os.X_OK if settings.listing else os.X_OK
-    if not os.access(root, needed, effective_ids=True):
-        raise ConfigError(f"{where}: {settings.root!r}: no right to read it")
+    if settings.listing and not os.access(root, os.R_OK, effective_ids=True):
+        raise ConfigError(f"{where}: {settings.root!r}: no right to list it")
     if not settings.any_root and is_private(root, environ.get("HOME", "")):
         raise ConfigError(
-            f"{where}: {os.fsdecode(root)!r} holds far more than a site; name a directory inside it, "
-            "or say --any-root"
+            f"{where}: {os.fsdecode(root)!r} holds far more than a site; "
+            "name a directory inside it, or say --any-root"
         )
     return root
 
@@ -494,7 +544,7 @@ def is_private(root: bytes, home: str) -> bool:
 def own_homes(home: str) -> Iterator[bytes]:
     """The home directories of the person who starts the server; `home` is what $HOME says."""
     user = os.geteuid()
-    # A system account lives where its data is: www-data's home is /var/www, which is there to be served.
+    # A system account lives where its data is: www-data in /var/www, which is there to be served.
     if 0 < user < FIRST_PERSON:
         return
     if home:
@@ -503,10 +553,6 @@ def own_homes(home: str) -> Iterator[bytes]:
         yield os.fsencode(pwd.getpwuid(user).pw_dir)
     except KeyError:  # a container's user needs no entry
         return
-
-
-# The first user ID that is given to a person (UID_MIN in login.defs).
-FIRST_PERSON: Final = 1000
 
 
 def warnings(config: Config) -> list[str]:

@@ -6,27 +6,35 @@ only makes them take turns, and keeps the deadline.
 
 from __future__ import annotations
 
+import _socket
+import dataclasses
 import logging
 import select
-import socket
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from socket import MSG_DONTWAIT
+from typing import Final, Protocol
 
-from mpserve import files
+from mpserve.batch import Batch, Made
+from mpserve.config import Config
+from mpserve.filecache import FileCache, Looked
+from mpserve.loop import Loop
+from mpserve.memo import Prepared
 from mpserve.protocol import target as targets
 from mpserve.protocol.http1 import Http1Protocol
-from mpserve.protocol.message import Exchange, HTTPError, Request, Response
+from mpserve.protocol.message import Exchange, HTTPError, Piece, Request, Response
+from mpserve.protocol.representation import Outcome
 from mpserve.respond import error as error_response
 from mpserve.respond import respond
-from mpserve.transport import BLOCKED, EOF, Disconnected, Flush, Transport, Truncated
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mpserve.accesslog import AccessLog
-    from mpserve.config import Config
-    from mpserve.loop import Loop
-    from mpserve.protocol.representation import Resource
+from mpserve.transport import (
+    BLOCKED,
+    EOF,
+    RECEIVE_SIZE,
+    Disconnected,
+    Flush,
+    Transport,
+    Truncated,
+)
 
 # Steps that one connection may take before the others have their turn: a client that pipelines, or
 # floods, is answered in slices.
@@ -37,7 +45,12 @@ LINGER_SIZE: Final = 1024 * 1024
 # One registration serves every state: edge-triggered, so that no epoll_ctl follows a change of state.
 # After an event of its kind, `readable` stays set until recv says that nothing is left.
 EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+HUNG_UP: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+READABLE: Final = select.EPOLLIN | HUNG_UP
+
+
+# A target that could not be understood: what the answer stands on is the head alone.
+NOTHING_LOOKED_AT: Final = Looked(Outcome.MISSING, ())
 
 
 class State(Enum):
@@ -58,15 +71,19 @@ STATES: Final = (
         READING,
         "readable",
         "`header_timeout`, from accept or from the first octet",
-        "request complete → SENDING; HTTPError → SENDING, then closed; EOF → CLOSED; "
-        "deadline → 408 when a head has begun, else CLOSED",
+        (
+            "request complete → SENDING; HTTPError → SENDING, then closed; EOF → CLOSED; "
+            "deadline → 408 when a head has begun, else CLOSED"
+        ),
     ),
     (
         SENDING,
         "writable",
         "`send_timeout`, from the last progress",
-        "queue empty → IDLE, READING when octets wait, CLOSED, or LINGERING where the client may "
-        "still be sending; deadline, or a file that shrank → reset",
+        (
+            "queue empty → IDLE, READING when octets wait, CLOSED, or LINGERING where the client may "
+            "still be sending; deadline, or a file that shrank → reset"
+        ),
     ),
     (
         IDLE,
@@ -79,14 +96,29 @@ STATES: Final = (
 )
 
 
+class Log(Protocol):
+    """Where exchanges are noted when they end."""
+
+    def append(self, exchange: Exchange, ended: float, wall: float) -> None:
+        """Note `exchange`, which ended at `ended` (monotonic seconds), at `wall` (epoch seconds)."""
+
+
 class Service(Protocol):
     """What all connections of a worker share. The worker is one; tests make their own."""
 
-    config: Config
-    loop: Loop
-    log: AccessLog
     draining: bool
-    stalled: int
+    stalled: int  # responses that were reset because the client took nothing for too long
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def loop(self) -> Loop: ...
+    @property
+    def log(self) -> Log: ...
+    @property
+    def cache(self) -> FileCache: ...
+    @property
+    def batch(self) -> Batch: ...
 
     def forget(self, connection: Connection) -> None:
         """`connection` is closed."""
@@ -99,28 +131,34 @@ class Connection:
     """One client: its socket, its protocol, and at most one exchange at a time."""
 
     __slots__ = (
+        "_head",
         "_service",
         "deadline",
         "exchange",
         "peer",
+        "polled",
         "protocol",
         "readable",
-        "resource",
+        "sock",
         "state",
         "transport",
         "unread",
     )
 
-    def __init__(self, service: Service, sock: socket.socket, peer: bytes) -> None:
+    def __init__(self, service: Service, sock: _socket.socket, peer: bytes) -> None:
         self._service = service
+        self.polled = False  # a connection that ends with its first exchange never enters the epoll
+        self.sock = sock
         self.transport = Transport(sock)
         self.protocol = Http1Protocol(service.config.limits)
         self.peer = peer
-        self.state = READING
+        self.state = IDLE
         self.deadline = service.loop.now + service.config.timeouts.header
-        self.readable = True  # the first request is often there already
+        self.readable = False
         self.exchange: Exchange | None = None
-        self.resource: Resource | None = None  # what the exchange sends from, to be released
+        self._head: bytes | None = (
+            None  # the octets of the request's head, if they are all that came
+        )
         self.unread = 0  # octets that were thrown away while LINGERING
 
     def __repr__(self) -> str:
@@ -130,12 +168,66 @@ class Connection:
             f" {self.transport!r} {asked[:80]!r}>"
         )
 
-    # Called by the loop and by the worker's sweep.
+    # Called by the worker, by the loop and by the batch.
+
+    def start(self) -> None:
+        """The connection has been accepted: the first request is often there already."""
+        try:
+            octets = self.sock.recv(RECEIVE_SIZE, MSG_DONTWAIT)
+        except OSError:  # nothing yet; if worse, the next call tells
+            self.poll()
+            return
+        self._received(octets)
 
     def on_event(self, mask: int) -> None:
         """The socket has become readable or writable."""
         if mask & READABLE:
+            if self.state is IDLE and not mask & HUNG_UP:
+                self._receive()
+                return
             self.readable = True
+        self.proceed()
+
+    def _receive(self) -> None:
+        """Between two requests: what comes is most often a head that has been seen before."""
+        try:
+            octets = self.sock.recv(RECEIVE_SIZE, MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        self._received(octets)
+
+    def _received(self, octets: bytes) -> None:
+        # Short of what was asked for, it is all there is (epoll(7)): a later octet is a new event.
+        self.readable = len(octets) == RECEIVE_SIZE
+        self._service.batch.add(self, octets)
+
+    def take(self, octets: bytes) -> None:
+        """IDLE: octets have come that the batch has no answer to. The long way."""
+        if octets == EOF:
+            self.close()
+            return
+        self.poll()
+        if octets.find(b"\r\n\r\n") == len(octets) - 4:
+            self._head = octets
+        self._enter(READING, self._service.config.timeouts.header)
+        self.protocol.receive(octets)
+        self.proceed()
+
+    def repeat(self, head: bytes, answer: Prepared, taken: int, rest: bytes = b"") -> None:
+        """Send what is left of a kept answer when `taken` octets of it have gone; `rest` came behind."""
+        self.poll()
+        self.protocol.repeat(answer.request, rest)
+        loop = self._service.loop
+        octets = b"%b%b%b" % (answer.before, loop.date_line, answer.after)
+        fields = self._service.batch.fields(head, answer)
+        request = dataclasses.replace(answer.request, fields=fields)
+        size = octets.index(b"\r\n\r\n") + 4
+        self.exchange = Exchange(self.peer, request, request.line, answer.status, loop.now, size)
+        self.transport.push(octets, answer.pieces, taken)
+        self._enter(SENDING, self._service.config.timeouts.send)
         self.proceed()
 
     def on_deadline(self) -> None:
@@ -248,14 +340,19 @@ class Connection:
     def _answer(self, request: Request) -> None:
         """Make the answer to `request` and begin to send it."""
         config = self._service.config
+        looked: Looked | None = None
         try:
             target = targets.parse(request.method, request.target)
             if request.method in (b"GET", b"HEAD"):  # these two alone look a resource up
-                self.resource = files.lookup(config.site, target, self._service.loop.wall)
-            response = respond(request, target, self.resource, config.site)
+                looked = self._service.cache.lookup(config.site, target, self._service.loop)
+            response = respond(request, target, looked.resource if looked else None, config.site)
         except HTTPError as error:  # the framing was right: the connection may go on
             response = error_response(error.status, config.site)
-        self._begin(request, request.line, response)
+            looked = NOTHING_LOOKED_AT
+        made = self._begin(request, request.line, response)
+        if self._head is not None and looked is not None:
+            whole, self._head = self._head, None
+            self._service.batch.keep(whole, Made(request, response.status, *made, looked.witnesses))
 
     def _refuse(self, error: HTTPError) -> None:
         """Answer what could not be understood; the connection ends with it."""
@@ -263,7 +360,9 @@ class Connection:
         self._service.complain(logging.INFO, "%s: %d, %s", peer, error.status, error.why)
         self._begin(None, error.line, error_response(error.status, self._service.config.site))
 
-    def _begin(self, request: Request | None, line: bytes, response: Response) -> None:
+    def _begin(
+        self, request: Request | None, line: bytes, response: Response
+    ) -> tuple[bytes, tuple[Piece, ...]]:
         """Hand the response to the transport. Whatever may fail has been done before this."""
         loop = self._service.loop
         closing = self._service.draining
@@ -271,6 +370,7 @@ class Connection:
         self.exchange = Exchange(self.peer, request, line, response.status, loop.now, len(head))
         self.transport.push(head, pieces)
         self._enter(SENDING, self._service.config.timeouts.send)
+        return head, pieces
 
     def _finish(self) -> None:
         """The response has gone: what comes next is the protocol's decision."""
@@ -281,12 +381,12 @@ class Connection:
                 self._linger()
             else:
                 self.close()
-        elif self.protocol.buffered:
-            self._enter(READING, timeouts.header)
-        else:
+        elif self.protocol.idle:
             self._enter(IDLE, timeouts.keepalive)
             if self._service.draining:
                 self.on_drain()
+        else:
+            self._enter(READING, timeouts.header)
 
     def _conclude(self) -> None:
         """The exchange is over, complete or not: it is logged, and its file let go."""
@@ -295,13 +395,17 @@ class Connection:
             loop = self._service.loop
             self._service.log.append(self.exchange, loop.now, loop.wall)
             self.exchange = None
-        if self.resource is not None:
-            files.release(self.resource)
-            self.resource = None
 
     def _linger(self) -> None:
         self.transport.finish_sending()
         self._enter(LINGERING, self._service.config.timeouts.linger)
+
+    def poll(self) -> None:
+        """Enter the epoll, once."""
+        if not self.polled:
+            self.polled = True
+            self.sock.setblocking(False)
+            self._service.loop.add(self.sock.fileno(), EVENTS, self.on_event)
 
     def _enter(self, state: State, patience: float) -> None:
         self.state = state
@@ -320,7 +424,8 @@ class Connection:
             return
         self.state = CLOSED
         self._conclude()
-        self._service.loop.remove(self.transport.fileno())
+        if self.polled:
+            self._service.loop.remove(self.transport.fileno())
         how()
         self._service.forget(self)
 

@@ -1,9 +1,9 @@
 """Where the lines of a log go: a file, a pipe, a terminal or a socket.
 
-Two promises are kept here. A write never waits for room: what would block comes back to the caller. And
-lines stay whole, whichever worker writes them: a file gets its lines in one write, everything else pieces
-of whole lines that are small enough to be atomic, and a line that was torn (a disk that filled up, a
-terminal that took only half) is ended before another one follows it.
+Two promises are kept here. A write never waits for room: what would block comes back to the
+caller. And lines stay whole, whichever worker writes them: a file gets its lines in one write,
+everything else gets pieces of whole lines, small enough to be atomic, and a line that was torn
+(by a disk that was full, a terminal that took only half) is ended before another one follows it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Destination:
         return bool(self._rest)
 
     def write(self, lines: bytes) -> tuple[bytes, OSError | None]:
-        """Write whole lines. The lines that were not begun, and what stood in the way; else (b"", None).
+        """Write whole lines. Returns the lines that were not begun, and what stood in the way.
 
         A line that was begun is kept here, and finished before any other.
         """
@@ -80,13 +80,13 @@ class Destination:
         return b"", None
 
     def mourn(self) -> bool:
-        """True for the first of the processes that share this destination to find its reader gone."""
+        """True for the first of the processes that share this to find its reader gone."""
         first = not self._shared[_MOURNED]
         self._shared[_MOURNED] = 1
         return first
 
     def succeed(self, old: Destination) -> None:
-        """Take the place of `old`: what its workers share is shared with those that still have it."""
+        """Take the place of `old`, and share what is shared with those that still write to it."""
         self._shared = old._shared
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class Destination:
 
     def _mend(self) -> None:
         """End the line that was torn: with its own end where we have it, else with a line feed."""
-        # Where workers share a full disk, the one that tore a line is seldom the first to write again.
+        # When a full disk has room again, the worker that tore a line is seldom the first to write.
         # So the others must know of it, or their next line would be glued to the stump.
         owner = self._shared[_TORN]
         if not owner:
@@ -131,7 +131,7 @@ def _closed() -> None:
 
 
 def named(name: str, number: int) -> Destination:
-    """The file at a path, or for "-" the standard stream `number`; OSError when it cannot be opened."""
+    """The file at a path or, for "-", the standard stream `number`; OSError if that fails."""
     return at_stream(number) if name == STANDARD else at_path(name)
 
 
@@ -150,7 +150,7 @@ def at_stream(number: int) -> Destination:
 
 
 def at_descriptor(number: int) -> Destination:
-    """What is open as `number`. Its flags are never changed: whoever shares it would be changed too."""
+    """What is open as `number`. Its flags are never changed: others have them in common with us."""
     mode = os.fstat(number).st_mode
     if stat.S_ISSOCK(mode):
         return _at_socket(number)

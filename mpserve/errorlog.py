@@ -1,7 +1,7 @@
 """The error log: what the operator should know, by way of the standard library's logger "mpserve".
 
-One line per record, and a traceback on indented lines after it, for bugs only. Whatever a client sent,
-it can end neither its line nor its indentation. Logging never raises and never waits for long.
+One line per record, and a traceback on indented lines after it, for bugs only. Whatever a client
+sent can end neither its line nor its indentation. Logging never raises, and never waits for long.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ELLIPSIS = "..."
 
 
 def escape(text: str) -> str:
-    r"""`text` on one line: what cannot be printed as Python writes it in a literal (\n, \x1b, \u202e)."""
+    r"""`text` on one line: what cannot be printed as in a literal (\n, \x1b, \u202e)."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _escaped(each) for each in text)
@@ -73,7 +73,7 @@ def render(record: logging.LogRecord) -> bytes:
 
 
 class Handler(logging.Handler):
-    """Writes records to a destination; what it does not take is dropped, counted, and owned up to later."""
+    """Writes records to a destination; what that does not take is dropped, and confessed later."""
 
     def __init__(self, destination: Destination) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Handler(logging.Handler):
     def _write(self, lines: bytes) -> bool:
         """Write what can be written soon. Has every line been begun?"""
         left, problem = self.destination.write(lines)
-        # Only the first record waits: while nobody reads, each further one would hold up the server.
+        # Only the first record waits. While nobody reads, the others would hold up the server.
         if isinstance(problem, BlockingIOError) and not self.dropped and self._room_comes():
             left, problem = self.destination.write(left)
         return not left
@@ -116,8 +116,8 @@ class Handler(logging.Handler):
 # ── Setting up ──
 
 
-def open(destination: str, level: str) -> None:
-    """Log records from `level` up to a path or, for "-", to standard error; in place of what was open before.
+def open(destination: str, level: str) -> None:  # noqa: A001  read as errorlog.open()
+    """Log records from `level` up to a path or, for "-", to standard error, and only there.
 
     After an OSError (the path cannot be opened) nothing has changed.
     """

@@ -14,6 +14,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from mpserve.config import Site, Symlinks
 from mpserve.protocol.media import media_type
@@ -28,7 +29,7 @@ from mpserve.protocol.representation import (
 from mpserve.protocol.target import Target
 from mpserve.tree import LOOK, READ, Tree
 
-log = logging.getLogger("mpserve")
+logger: Final = logging.getLogger("mpserve")
 
 # What an error of the file system comes to. Any other: FAILED.
 OUTCOME_OF = {
@@ -57,23 +58,22 @@ _OPEN: dict[Symlinks, Callable[[Tree, bytes, int], int]] = {
     Symlinks.ANY: Tree.open_anywhere,
 }
 
+_NANOSECONDS = 1_000_000_000
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class File:
-    """An open file, for as long as anything is sent from it."""
+    """An open file, closed when nobody holds it any more: not a lookup, nor a cache, nor what is being sent."""
 
     fd: int
 
-    def close(self) -> None:
-        """Close it, but once: after that, the number may be another file's."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+    def __del__(self) -> None:
+        os.close(self.fd)
 
 
 def lookup(site: Site, target: Target, now: float) -> Resource:
-    """What `target` names in `site` at `now`, epoch seconds. What is Found is to be released."""
-    if not all(_may_be_named(segment, site.dotfiles) for segment in target.segments):
+    """What `target` names in `site` at `now`, epoch seconds."""
+    if not may_be_named(site, target):
         return Outcome.MISSING
     path = b"/".join(target.segments)
     try:
@@ -83,14 +83,6 @@ def lookup(site: Site, target: Target, now: float) -> Resource:
             return looking.directory(path) if target.slash else looking.file(path)
     except OSError as error:
         return _outcome(site, path, error)
-
-
-def release(resource: Resource) -> None:
-    """Close what `resource` was sent from."""
-    if isinstance(resource, Found):
-        for representation in resource.representations:
-            if isinstance(representation.source, File):
-                representation.source.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +96,10 @@ class _Lookup:
     def file(self, path: bytes) -> Resource:
         """The file at `path`; NO_SLASH if a directory is there."""
         try:
-            fd = self._open(path, READ)
+            file = File(self._open(path, READ))
         except OSError as error:
             return self._refused(path, error)
-        resource: Resource = Outcome.FAILED
-        try:
-            resource = self._opened(path, fd)
-        finally:
-            if not isinstance(resource, Found):
-                os.close(fd)
-        return resource
+        return self._opened(path, file)
 
     def directory(self, path: bytes) -> Resource:
         """The directory at `path`: its index file, or else the list of its entries."""
@@ -127,14 +113,14 @@ class _Lookup:
     def _open(self, path: bytes, flags: int) -> int:
         return _OPEN[self.site.symlinks](self.tree, path or b".", flags)
 
-    def _opened(self, path: bytes, fd: int) -> Resource:
-        """What `fd` was opened on."""
-        status = os.fstat(fd)
+    def _opened(self, path: bytes, file: File) -> Resource:
+        """What `file` was opened on."""
+        status = os.fstat(file.fd)
         if not stat.S_ISREG(status.st_mode):
             return _without_content(status)
         name = path.rpartition(b"/")[2]
         representation = of_file(
-            File(fd),
+            file,
             status.st_size,
             status.st_mtime_ns,
             media_type(name),
@@ -189,11 +175,15 @@ class _Lookup:
         is_dir = stat.S_ISDIR(status.st_mode)
         if not is_dir and not stat.S_ISREG(status.st_mode):
             return None
-        return Entry(name, is_dir, status.st_size, int(status.st_mtime))
+        return Entry(name, is_dir, status.st_size, status.st_mtime_ns // _NANOSECONDS)
 
 
-def _may_be_named(segment: bytes, dotfiles: bool) -> bool:
-    """Whether a request may name a file by `segment`."""
+def may_be_named(site: Site, target: Target) -> bool:
+    """Whether a request may name a file of `site` like this, be there one or not."""
+    return all(_is_public(segment, site.dotfiles) for segment in target.segments)
+
+
+def _is_public(segment: bytes, dotfiles: bool) -> bool:
     if b"/" in segment or segment in (b".", b".."):  # the name of no file, or of another one
         return False
     return dotfiles or not segment.startswith(b".") or segment == b".well-known"
@@ -215,7 +205,7 @@ def _outcome(site: Site, path: bytes, error: OSError) -> Outcome:
         # A name may hold any byte, and none of them may make a line of its own.
         name = repr(os.path.join(site.root, path))[1:]
         code = errno.errorcode.get(error.errno or 0, "unknown error")
-        log.log(_LEVEL_OF[outcome], "cannot open %s: %s (%s)", name, error.strerror, code)
+        logger.log(_LEVEL_OF[outcome], "cannot open %s: %s (%s)", name, error.strerror, code)
     return outcome
 
 

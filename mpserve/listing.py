@@ -137,7 +137,8 @@ def _heading(path: tuple[bytes, ...]) -> str:
 
 def _row(entry: Entry) -> str:
     slash = "/" if entry.is_dir else ""
-    size = "" if entry.is_dir else f'<span title="{entry.size:,} bytes">{_size(entry.size)}</span>'
+    exactly = _counted(entry.size, "byte", "bytes")
+    size = "" if entry.is_dir else f'<span title="{exactly}">{_size(entry.size)}</span>'
     return (
         f'<tr class="{"dir" if entry.is_dir else "file"}">'
         f'<td class="name"><a href="./{quote(entry.name, safe="")}{slash}">'
@@ -179,8 +180,12 @@ def _summary(entries: Sequence[Entry]) -> str:
     directories = len(entries) - len(files)
     return ", ".join(
         (
-            f"{directories} director{'y' if directories == 1 else 'ies'}",
-            f"{len(files)} file{'' if len(files) == 1 else 's'}",
+            _counted(directories, "directory", "directories"),
+            _counted(len(files), "file", "files"),
             _size(sum(entry.size for entry in files)),
         )
     )
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"

@@ -40,12 +40,12 @@ class Loop:
         "wall",
     )
 
-    def __init__(self, on_bug: Callable[[Callable[..., None]], None]) -> None:
+    def __init__(self, on_bug: Callable[[Callable[..., None], Exception], None]) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._again: list[Callable[[], None]] = []
         self._periodic: list[Periodic] = []
-        self._on_bug = on_bug  # called inside the except clause, with the handler that raised
+        self._on_bug = on_bug  # called with the handler that raised, and what it raised
         self.running = True
         self.now = 0.0  # monotonic seconds
         self.wall = 0.0  # epoch seconds
@@ -80,14 +80,17 @@ class Loop:
         """Return from `run` at the end of this turn."""
         self.running = False
 
-    def run(self, after_turn: Callable[[], None]) -> None:
+    def run(self, after_events: Callable[[], None], after_turn: Callable[[], None]) -> None:
         """Turn until `stop`; `after_turn` is called once at the end of each turn."""
         while self.running:
-            self.turn()
+            self.turn(after_events)
             after_turn()
 
-    def turn(self) -> None:
-        """Wait for events, and handle each of them."""
+    def turn(self, after_events: Callable[[], None]) -> None:
+        """Wait for events, and handle each of them.
+
+        `after_events` is called when all of them have been handled, and again at the end.
+        """
         events = self._epoll.poll(self._wait())
         self.read_clock()
         again, self._again = self._again, []
@@ -97,14 +100,16 @@ class Loop:
                 continue
             try:
                 handler(mask)
-            except Exception:  # noqa: BLE001  # a bug in one connection must not end the others
-                self._on_bug(handler)
+            except Exception as bug:  # noqa: BLE001  # a bug in one connection must not end the others
+                self._on_bug(handler, bug)
+        after_events()
         for call in again:
             self.guarded(call)
         for periodic in self._periodic:
             if periodic.due <= self.now:
                 periodic.due = self.now + periodic.interval
                 self.guarded(periodic.call)
+        after_events()
 
     def close(self) -> None:
         """Give up the epoll; the descriptors in it stay open."""
@@ -131,5 +136,5 @@ class Loop:
         """Call, and keep a bug in there from ending what others are in the middle of."""
         try:
             call()
-        except Exception:  # noqa: BLE001  # as above
-            self._on_bug(call)
+        except Exception as bug:  # noqa: BLE001  # as above
+            self._on_bug(call, bug)

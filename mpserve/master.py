@@ -16,7 +16,7 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
@@ -353,15 +353,15 @@ class Master:
             name_process(f"mpserve: w{number}")
             assert self._log is not None
             worker = Worker(self.config, number, self.listeners, self._log)
-            message = READY_MESSAGE.pack(os.getpid())
-            ready = self._pipes.ready[1]
-            status = worker.run(
-                lambda: None if os.write(ready, message) else None, self._pipes.life[0]
-            )
+            status = worker.run(self._tell_ready, self._pipes.life[0])
         except BaseException:  # noqa: BLE001  # there is no caller: it is logged, and the status tells
             logger.error("worker %d died: %s", number, traceback.format_exc())
         finally:
             os._exit(status)
+
+    def _tell_ready(self) -> None:
+        """The worker's word to the master that it serves."""
+        os.write(self._pipes.ready[1], READY_MESSAGE.pack(os.getpid()))
 
     def _reap(self) -> None:
         """Note which workers have died, and of what. Children that are not ours are let go quietly."""
@@ -395,7 +395,7 @@ class Master:
         )
 
 
-HANDLERS: Final = {
+HANDLERS: Final[dict[int, Callable[[Master], None]]] = {
     signal.SIGTERM: Master.on_term,
     signal.SIGINT: Master.on_quit,
     signal.SIGQUIT: Master.on_quit,

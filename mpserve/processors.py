@@ -1,4 +1,4 @@
-"""Processors: how many this process may use, by its affinity and the CPU quota of its control groups."""
+"""Processors: how many this process may use, by its affinity and its control groups' CPU quota."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def usable_processors(system: Path = Path("/")) -> int:
-    """Processors this process may use at once; a quota of 1.5 processors counts as two. At least 1."""
+    """Processors this process may use, at least 1; a quota of one and a half counts as two."""
     quotas = [math.ceil(quota) for quota in cpu_quotas(system)]
     return max(1, min([len(os.sched_getaffinity(0)), *quotas]))
 
@@ -25,7 +25,7 @@ def cpu_quotas(system: Path) -> Iterator[float]:
 
 
 def control_groups(system: Path) -> Iterator[Path]:
-    """The directories of this process's control groups that may hold a CPU quota, of both versions."""
+    """The directories of this process's control groups, of both versions, that may have a quota."""
     mounted = system / "sys/fs/cgroup"
     for line in read(system / "proc/self/cgroup").splitlines():
         # hierarchy-ID:controller-list:cgroup-path (cgroups(7)); version 2 has an empty list.
@@ -42,8 +42,8 @@ def control_groups(system: Path) -> Iterator[Path]:
 def with_parents(mounted: Path, path: str) -> Iterator[Path]:
     """The group at `path` and all above it: a quota binds everything below.
 
-    In a container the path may be the host's, of which only the top is mounted: what is not there has
-    no quota to read, and the top is always looked at.
+    In a container the path may be the host's, of which only the top is mounted: what is not there
+    has no quota to read, and the top is always looked at.
     """
     group = mounted / path.lstrip("/")
     yield group

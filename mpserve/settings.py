@@ -1,7 +1,7 @@
 """Settings: how one declaration becomes a flag, an environment variable and a line of help.
 
-No setting in particular is known here. A class declares its settings as attributes, and an instance holds
-the values that the layers give, the first layer that has a setting first:
+No setting in particular is known here. A class declares its settings as attributes, and an instance
+holds the values that its layers give: for each setting, the first layer that has it.
 
     class Settings(Declared):
         keepalive_timeout = setting(75.0, "Idle seconds ...", SECONDS, "Timeouts")
@@ -36,7 +36,7 @@ class ConfigError(Exception):
 class Kind(Generic[T_co]):
     """The values that a setting may have, and how they are written."""
 
-    metavar: str  # stands for the value in --help: "SECONDS"
+    metavar: str  # stands for the value in --help: "SEC"
     accepts: str  # what is allowed, in words that go after "must be"
     # Raises ValueError when that is all there is to say, ConfigError when it knows better.
     parse: Callable[[str], T_co]
@@ -114,7 +114,7 @@ def setting(
 def listed(
     default: tuple[T, ...], meaning: str, kind: Kind[T], group: str
 ) -> Setting[tuple[T, ...]]:
-    """A setting that may be given several times. What is given takes the place of the whole default."""
+    """A setting that may be given several times; then the whole default is forgotten."""
     return Setting(
         default,
         meaning,
@@ -177,7 +177,7 @@ class Declared:
         return declaration.flag if given is None else given.where
 
 
-# --- Kinds of values that any program may want ---------------------------------------------------------
+# --- Kinds of values that any program may want ----------------------------------------------------
 
 
 def parse_switch(text: str) -> bool:
@@ -195,6 +195,11 @@ def parse_path(text: str) -> str:
     if not text or "\0" in text:
         raise ValueError
     return text
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, possibly with a fraction, possibly none."""
+    return 0.0 if re.fullmatch(r"0(\.0{1,9})?", text) else parse_seconds(text)
 
 
 def parse_seconds(text: str) -> float:
@@ -231,15 +236,16 @@ LONGEST: Final = 86400  # seconds: a day
 SWITCH: Final = Kind("", "on or off", parse_switch)
 PATH: Final = Kind("PATH", "a path", parse_path)
 SECONDS: Final = Kind("SEC", f"a number of seconds above 0, {LONGEST} at most", parse_seconds)
+DURATION: Final = Kind("SEC", f"a number of seconds from 0 to {LONGEST}", parse_duration)
 
 
-# --- The environment ---------------------------------------------------------------------------------
+# --- The environment ------------------------------------------------------------------------------
 
 
 def environment_layer(
     declarations: Iterable[Setting[Any]], environ: Mapping[str, str]
 ) -> dict[str, Given]:
-    """What `MPSERVE_<SETTING>` gives: a list by newlines; an empty variable gives nothing.
+    """What `MPSERVE_<SETTING>` gives; a list by newlines; an empty variable gives nothing.
 
     Other variables of that prefix are let be: a service named mpserve makes Kubernetes set a dozen.
     """
@@ -252,11 +258,11 @@ def environment_layer(
     return layer
 
 
-# --- The command line --------------------------------------------------------------------------------
+# --- The command line -----------------------------------------------------------------------------
 
 
 class CommandLine:
-    """The flags of a class of settings, and the actions that may take the place of the usual one."""
+    """The flags of a class of settings, and the actions that may take the usual one's place."""
 
     def __init__(
         self,
@@ -292,7 +298,7 @@ class CommandLine:
             )
 
     def _add(self, section: argparse._ArgumentGroup, declaration: Setting[Any]) -> None:
-        """One setting. Texts are collected as they are: `Declared` reads those of every layer alike."""
+        """One setting. Texts are only collected here: `Declared` reads those of all layers."""
         name, flag, meaning = declaration.name, declaration.flag, _help(declaration)
         if declaration.argument:
             section.add_argument(name, nargs="?", metavar=flag, help=meaning)

@@ -6,6 +6,7 @@ passes through Python. `FileSpan` says what goes out, this room says how.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import socket
@@ -65,9 +66,9 @@ class Transport:
 
     __slots__ = ("_copying", "_queue", "_socket", "sent")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: _socket.socket) -> None:
         self._socket = sock
-        self._queue: list[Piece] = []
+        self._queue: list[Piece] | tuple[()] = ()  # an idle connection owns no queue
         self._copying = False  # this file cannot leave by sendfile
         self.sent = 0  # octets the kernel took since the last `push`
 
@@ -87,8 +88,11 @@ class Transport:
         except OSError as error:
             raise_disconnected(error)
 
-    def push(self, head: bytes, pieces: Iterable[Piece]) -> None:
-        """Queue one response: its head, and its content. What is in memory leaves in one call."""
+    def push(self, head: bytes, pieces: Iterable[Piece], sent: int = 0) -> None:
+        """Queue one response: its head, and its content. What is in memory leaves in one call.
+
+        `sent` octets of the head, and of the content that comes with it, have gone before.
+        """
         queue: list[Piece] = [head]
         for piece in pieces:
             last = queue[-1]
@@ -96,9 +100,11 @@ class Transport:
                 queue[-1] = last + piece
             else:
                 queue.append(piece)
+        if sent:
+            queue[0] = after(queue[0], sent)
         self._queue = queue
         self._copying = False
-        self.sent = 0
+        self.sent = sent
 
     def flush(self) -> Flush:
         """Send until the queue is empty, the socket is full or the turn is over.
@@ -106,7 +112,7 @@ class Transport:
         Raises Disconnected, Truncated, or OSError when the file cannot be read.
         """
         budget = TURN_SIZE
-        queue = self._queue
+        queue = self._queue or []
         while queue:
             if budget <= 0:
                 return Flush.TURN_OVER
@@ -119,6 +125,7 @@ class Transport:
                 del queue[0]
             else:
                 queue[0] = after(queue[0], taken)
+        self._queue = ()
         return Flush.DONE
 
     def finish_sending(self) -> None:
@@ -130,7 +137,7 @@ class Transport:
 
     def close(self) -> None:
         """Close; what the kernel has taken is still delivered."""
-        self._queue = []
+        self._queue = ()
         self._socket.close()
 
     def reset(self) -> None:

@@ -120,13 +120,15 @@ def _walk(directory: int, path: bytes, flags: int) -> int:
 def _open_unless_link(directory: int, name: bytes, flags: int) -> int:
     """A descriptor of `name` in `directory`: ELOOP, or ENOTDIR with O_DIRECTORY, for a link."""
     fd = os.open(name, flags | os.O_NOFOLLOW, dir_fd=directory)
+    link = True  # until we know better
     try:
         # open(2): with O_NOFOLLOW, ELOOP for a link; but with O_PATH as well, the link itself.
-        if flags & os.O_PATH and stat.S_ISLNK(os.fstat(fd).st_mode):
-            raise _error(errno.ELOOP, name)
-    except BaseException:
-        os.close(fd)
-        raise
+        link = bool(flags & os.O_PATH) and stat.S_ISLNK(os.fstat(fd).st_mode)
+    finally:
+        if link:
+            os.close(fd)
+    if link:
+        raise _error(errno.ELOOP, name)
     return fd
 
 

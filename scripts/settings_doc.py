@@ -16,10 +16,17 @@ OPENING = """\
 
 <!-- Made by scripts/settings_doc.py from mpserve/config.py: change it there. -->
 
-Every setting is a flag and an environment variable. The flag beats the variable, and the variable beats the default.
-A setting marked *repeatable* takes several values: the flag several times, or the variable with one value a line; what is
-given takes the place of the default. A switch is `--listing` or `MPSERVE_LISTING=on`, and `--no-listing` or `off` turn it
-off again. An empty variable is none. `mpserve --check` with the same flags and variables says whether all is well.
+Every setting is a flag and an environment variable. The flag beats the variable, and the variable
+beats the default.
+
+- A setting that is *repeatable* takes several values: the flag several times, or the variable with
+  one value a line. What is given takes the place of the whole default.
+- A switch is turned on by `--listing` or `MPSERVE_LISTING=on`, and off by `--no-listing` or `off`.
+- An empty variable counts as none.
+
+`mpserve --check`, with the flags and in the environment that the server will have, says whether it
+could start. A wrong value ends with one line on standard error that tells which flag or variable it
+is, and exit status 2.
 """
 
 

@@ -13,6 +13,7 @@ import traceback
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -34,47 +35,63 @@ class FakeClock:
         self.now += seconds
 
 
-@contextmanager
-def pipe(size: int | None = None) -> Iterator[tuple[int, int]]:
-    """The reading end, which does not block, and the writing end of a pipe that holds `size` octets."""
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
+@dataclass
+class Ends:
+    """The two ends of something that carries octets; reading does not block."""
+
+    reader: int
+    writer: int
+
+    def __post_init__(self) -> None:
+        os.set_blocking(self.reader, False)
+
+    def hang_up(self) -> None:
+        """Close the reading end."""
+        if self.reader >= 0:
+            os.close(self.reader)
+        self.reader = -1
+
+    def close(self) -> None:
+        self.hang_up()
+        os.close(self.writer)
+
+    def read(self) -> bytes:
+        """What has arrived."""
+        read = bytearray()
+        try:
+            while octets := os.read(self.reader, 65536):
+                read += octets
+        except BlockingIOError:
+            pass
+        return bytes(read)
+
+    def read_exactly(self, length: int) -> bytes:
+        """Wait until `length` octets have arrived, and be content with less after ten seconds."""
+        read = b""
+        while len(read) < length and select.select([self.reader], [], [], 10)[0]:
+            read += self.read()
+        return read
+
+
+def pipe(size: int | None = None) -> Ends:
+    """A pipe that holds `size` octets."""
+    ends = Ends(*os.pipe())
     if size is not None:
-        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, size)
-    with closing(reader, writer):
-        yield reader, writer
+        fcntl.fcntl(ends.writer, fcntl.F_SETPIPE_SZ, size)
+    return ends
 
 
-@contextmanager
-def terminal() -> Iterator[tuple[int, int]]:
-    """The far end, which does not block, of a terminal that changes nothing of what is written, and its end."""
-    far, near = pty.openpty()
-    tty.setraw(near)
-    os.set_blocking(far, False)
-    with closing(far, near):
-        yield far, near
+def terminal() -> Ends:
+    """A terminal that changes nothing of what is written to it."""
+    ends = Ends(*pty.openpty())
+    tty.setraw(ends.writer)
+    return ends
 
 
-@contextmanager
-def stream_socket() -> Iterator[tuple[int, int]]:
-    """The two ends of a connected socket; the first does not block."""
+def stream_socket() -> Ends:
+    """A pair of connected sockets."""
     far, near = socket.socketpair()
-    with far, near:
-        far.setblocking(False)
-        yield far.fileno(), near.fileno()
-
-
-@contextmanager
-def closing(*descriptors: int) -> Iterator[None]:
-    """Close those that the test has not closed."""
-    try:
-        yield
-    finally:
-        for fd in descriptors:
-            try:
-                os.close(fd)
-            except OSError:
-                continue
+    return Ends(far.detach(), near.detach())
 
 
 @contextmanager
@@ -91,7 +108,7 @@ def standing_as(number: int, fd: int) -> Iterator[None]:
 
 @contextmanager
 def disk_of(octets: int) -> Iterator[Callable[[], None]]:
-    """A disk on which no file grows beyond `octets`, until the function that is yielded is called."""
+    """A disk on which no file grows beyond `octets`, until what is yielded is called."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def grow() -> None:
@@ -121,20 +138,6 @@ def small_filesystem(at: Path, octets: int) -> Iterator[Path]:
         subprocess.run(["umount", str(at)], check=True)
 
 
-def read_all(fd: int) -> bytes:
-    """What waits in `fd`."""
-    read = bytearray()
-    while select.select([fd], [], [], 0)[0]:
-        try:
-            octets = os.read(fd, 65536)
-        except BlockingIOError:
-            break
-        if not octets:
-            break
-        read += octets
-    return bytes(read)
-
-
 def fork(work: Callable[[], object]) -> int:
     """A child that does `work` and ends; its process id."""
     child = os.fork()
@@ -142,12 +145,13 @@ def fork(work: Callable[[], object]) -> int:
         return child
     try:
         work()
-    except BaseException:  # the child must end here, come what may
+    except BaseException:  # noqa: BLE001  the child must end here, come what may
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
 
 
-def ended_well(child: int) -> bool:
-    """Wait for the child; has it ended without an exception?"""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+def ended_well(*children: int) -> bool:
+    """Wait for the children; has each ended without an exception?"""
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    return not any(statuses)

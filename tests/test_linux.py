@@ -1,3 +1,5 @@
+"""openat2, where it is there and where it is not."""
+
 from __future__ import annotations
 
 import ctypes

@@ -13,13 +13,18 @@ import pytest
 
 from mpserve.loop import Loop
 
+
+def nothing() -> None:
+    """Nothing is to be done after the events."""
+
+
 BUGS: list[Callable[..., None]] = []
 
 
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     BUGS.clear()
-    loop = Loop(BUGS.append)
+    loop = Loop(lambda handler, _bug: BUGS.append(handler))
     yield loop
     loop.close()
 
@@ -38,7 +43,7 @@ def test_a_readable_descriptor_calls_its_handler(loop: Loop, pair: Pair) -> None
     masks: list[int] = []
     loop.add(pair[0].fileno(), select.EPOLLIN, masks.append)
     pair[1].send(b"x")
-    loop.turn()
+    loop.turn(nothing)
 
     assert [select.EPOLLIN] == masks
 
@@ -50,7 +55,7 @@ def test_a_removed_descriptor_calls_nobody(loop: Loop, pair: Pair) -> None:
     loop.remove(pair[0].fileno())
     pair[1].send(b"x")
     loop.again(lambda: None)
-    loop.turn()
+    loop.turn(nothing)
 
     assert [] == masks
 
@@ -67,7 +72,7 @@ def test_a_descriptor_removed_by_an_earlier_handler_of_the_turn_is_left_alone(lo
     for ours, theirs in pairs:
         loop.add(ours.fileno(), select.EPOLLIN, remove_both)
         theirs.send(b"x")
-    loop.turn()
+    loop.turn(nothing)
     for ours, theirs in pairs:
         ours.close()
         theirs.close()
@@ -83,9 +88,9 @@ def test_what_is_to_be_called_again_is_called_in_the_next_turn(loop: Loop) -> No
         loop.again(lambda: calls.append("second"))
 
     loop.again(twice)
-    loop.turn()
+    loop.turn(nothing)
     after_one_turn = list(calls)
-    loop.turn()
+    loop.turn(nothing)
 
     assert (["first"], ["first", "second"]) == (after_one_turn, calls)
 
@@ -95,9 +100,9 @@ def test_a_periodic_call_comes_when_it_is_due_and_not_before(loop: Loop) -> None
     loop.every(0.02, lambda: calls.append(loop.now))
     started = loop.now
     loop.again(lambda: None)
-    loop.turn()
+    loop.turn(nothing)
     at_once = len(calls)
-    loop.turn()
+    loop.turn(nothing)
 
     assert (0, 1, True) == (at_once, len(calls), calls[0] - started >= 0.02)
 
@@ -112,7 +117,7 @@ def test_a_bug_in_one_handler_does_not_reach_the_others(loop: Loop, pair: Pair) 
     loop.again(broken)
     loop.again(lambda: called.append(True))
     loop.every(0.0, broken)
-    loop.turn()
+    loop.turn(nothing)
 
     assert ([broken, broken, broken], [True]) == (BUGS, called)
 
@@ -120,7 +125,7 @@ def test_a_bug_in_one_handler_does_not_reach_the_others(loop: Loop, pair: Pair) 
 def test_run_ends_after_the_turn_in_which_it_was_stopped(loop: Loop) -> None:
     ends: list[bool] = []
     loop.again(loop.stop)
-    loop.run(lambda: ends.append(True))
+    loop.run(nothing, lambda: ends.append(True))
 
     assert [True] == ends
 

@@ -106,6 +106,11 @@ class Http1Protocol:
         return self._position < len(self._buffer)
 
     @property
+    def idle(self) -> bool:
+        """Whether all that was received has been used up, and a head comes next."""
+        return self._state is HEAD and not self.buffered
+
+    @property
     def head_begun(self) -> bool:
         """Whether a head has begun to arrive; empty lines before it do not count."""
         first = self._buffer[self._position : self._position + 1]
@@ -150,7 +155,8 @@ class Http1Protocol:
         check_host(version, fields)
         persistent = wants_persistence(version, fields)
         content = announced_content(version, fields)
-        self._line, self._position, self._searched = None, end, 0
+        self._use_up(end)
+        self._line = None
         if content is not None:
             # A client that holds its content back until it is told to continue gets the final
             # status instead; whether the content still comes is then open (RFC 9110 §10.1.1).
@@ -166,8 +172,7 @@ class Http1Protocol:
         # §2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at
         # least one empty line (CRLF) received prior to the request-line."
         while self._buffer.startswith(b"\r\n", self._position):
-            self._position += len(b"\r\n")
-            self._searched = 0
+            self._use_up(self._position + len(b"\r\n"))
         start = self._position
         stop = start + self._limits.request_line + len(b"\r\n")
         end = self._buffer.find(b"\n", start + self._searched, stop) + 1
@@ -225,9 +230,16 @@ class Http1Protocol:
 
     def _skip(self, content: Content) -> None:
         """Read past what has arrived of `content`."""
-        self._position = content.skip(self._buffer, self._position)
+        self._use_up(content.skip(self._buffer, self._position))
         self._content = None if content.expects is NOTHING else content
         self._state = _STATE_AFTER.get(content.expects, CONTENT)
+
+    def _use_up(self, position: int) -> None:
+        """Go on at `position`. An idle connection holds no buffer: there may be many of them."""
+        if position == len(self._buffer):
+            self._buffer, position = b"", 0
+        self._position = position
+        self._searched = 0
 
     # --- Responses --------------------------------------------------------------------------------
 
@@ -254,6 +266,17 @@ class Http1Protocol:
             self._connection_line(request),
         )
         return head, () if self._forbids_content(request, response) else response.content
+
+    def repeat(self, request: Request, rest: bytes) -> None:
+        """Take note of an idle connection's `request` that is answered without being read here.
+
+        `rest` came behind it.
+        """
+        self.receive(rest)
+        self.persistent = request.persistent
+        self.lingering = not request.persistent and self.buffered
+        if not request.persistent:
+            self._state = CLOSED
 
     def _connection_line(self, request: Request | None) -> bytes:
         """What the client has to be told about persistence (§9.3)."""

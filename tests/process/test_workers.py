@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -107,7 +109,7 @@ def test_killing_workers_loses_no_new_connection(serve: Serve) -> None:
         workers = server.workers()
         os.kill(workers[0], signal.SIGKILL)
         kills += 1
-        assert until(lambda victim=workers[0]: victim not in server.workers())  # type: ignore[misc]
+        assert until(lambda victim=workers[0]: victim not in server.workers())  # type: ignore[misc]  # its default is the type
         assert until(lambda: len(server.workers()) == 3)
     stop.set()
     for client in clients:
@@ -159,7 +161,6 @@ def test_term_answers_what_has_connected(serve: Serve) -> None:
         client.close()
 
     assert all(got.endswith(b"\r\n\r\nhello\n") for got in answers)
-    assert all(b"\r\nConnection: close\r\n" in got for got in answers)
     assert server.wait() == 0
 
 
@@ -196,8 +197,7 @@ def test_the_graceful_limit_ends_what_does_not_end(serve: Serve) -> None:
 
         assert server.wait() == 0
         with pytest.raises(ConnectionResetError):
-            while client.recv(1 << 20):
-                pass
+            answer(client)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_fast_reader_is_not_held_up_by_stuck_ones(serve: Serve) -> None:
 
 
 def test_content_leaves_by_sendfile(serve: Serve, tmp_path: Path) -> None:
-    if os.system("command -v strace >/dev/null") != 0:  # noqa: S605,S607  # a constant
+    if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     server = serve("--workers", "1")
     (worker,) = server.workers()
@@ -261,14 +261,10 @@ def test_content_leaves_by_sendfile(serve: Serve, tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def strace(pid: int, trace: Path):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    import subprocess
-
-    process = subprocess.Popen(  # noqa: S603
-        ["strace", "-p", str(pid), "-o", str(trace), "-e", "trace=sendfile"],  # noqa: S607
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def strace(pid: int, trace: Path) -> Iterator[None]:
+    """Write the sendfile calls of a process to `trace`."""
+    command = ["strace", "-p", str(pid), "-o", str(trace), "-e", "trace=sendfile"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "attached" in process.stderr.readline()
     try:

@@ -1,0 +1,318 @@
+"""A turn's answers that are only repeated: received first, all of them, then answered.
+
+Between the two lies one moment, and the witnesses are asked after it: so what is answered was fresh when
+its request had already come, and each witness is asked once for all requests of the turn. It is also the
+place where a request costs least, and the one room that is written for that: the functions here do by hand
+what `connection` says in words. Whatever is unusual goes back there.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping
+from socket import MSG_DONTWAIT
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from mpserve.config import Config
+from mpserve.filecache import FileCache, read_spans
+from mpserve.loop import Loop
+from mpserve.memo import MOST_IGNORED, Memo, Prepared, ignored_fields, reduce
+from mpserve.protocol.http1 import Http1Protocol
+from mpserve.protocol.message import Piece, Request
+from mpserve.witness import Witness
+
+OnBug: TypeAlias = Callable[[Callable[..., None], Exception], None]
+
+END_OF_HEAD: Final = b"\r\n\r\n"
+# Octets of the longest head that is worth keeping.
+LONGEST_HEAD: Final = 4096
+# Requests with one of these have content, or may wait for an answer before they send it.
+NOT_IN_THE_HEAD: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+# Octets of answers that are put together for one pipelining client; the rest of its requests wait.
+RUN_SIZE: Final = 256 * 1024
+
+
+class Repeating(Protocol):
+    """A connection between two requests, to which a kept answer is given."""
+
+    sock: _socket.socket
+    peer: bytes
+    deadline: float
+    polled: bool
+
+    def poll(self) -> None:
+        """Enter the epoll."""
+
+    def take(self, octets: bytes) -> None:
+        """Go the long way with what has been received."""
+
+    def repeat(self, head: bytes, answer: Prepared, taken: int, rest: bytes = b"") -> None:
+        """Send what is left of `answer` when `taken` octets of it have gone; `rest` came behind `head`."""
+
+    def close(self) -> None:
+        """End the connection."""
+
+
+class Log(Protocol):
+    """Where repeated answers are noted."""
+
+    @property
+    def enabled(self) -> bool: ...
+    def about(self, line: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+        """What a line says of a request."""
+
+    def record(
+        self,
+        about: tuple[bytes, ...],
+        peer: bytes,
+        status: int,
+        sent: int,
+        duration: float,
+        wall: float,
+    ) -> None:
+        """Note an answer to a request of which that is said."""
+
+
+class Made(NamedTuple):
+    """What the long way has made of a request."""
+
+    request: Request
+    status: int
+    head: bytes
+    content: tuple[Piece, ...]
+    witnesses: tuple[Witness, ...] | None  # None: nobody could say whether it still holds
+
+
+class Run:
+    """Heads that came together from one client, each with its answer, and the octets behind them."""
+
+    __slots__ = ("answers", "connection", "heads", "rest")
+
+    def __init__(self, connection: Repeating) -> None:
+        self.connection = connection
+        self.heads: list[bytes] = []
+        self.answers: list[Prepared] = []
+        self.rest = b""
+
+    def cut(self, index: int) -> None:
+        """Leave the heads from `index` on to the long way."""
+        self.rest = b"".join(self.heads[index:]) + self.rest
+        del self.heads[index:]
+        del self.answers[index:]
+
+
+class Batch:
+    """What is to be answered in this turn: single heads, and runs of heads that came together."""
+
+    __slots__ = (
+        "_cache",
+        "_keepalive",
+        "_limits",
+        "_log",
+        "_loop",
+        "_memo",
+        "_on_bug",
+        "_runs",
+        "_singles",
+        "_stopped",
+    )
+
+    def __init__(
+        self, config: Config, loop: Loop, cache: FileCache, log: Log, on_bug: OnBug
+    ) -> None:
+        longest = min(LONGEST_HEAD, config.limits.head)
+        self._memo = Memo(config.caches.octets, config.caches.files, longest)
+        self._cache = cache
+        self._loop = loop
+        self._log = log
+        self._on_bug = on_bug
+        self._limits = config.limits
+        self._keepalive = config.timeouts.keepalive  # seconds
+        self._singles: list[tuple[Repeating, bytes, Prepared]] = []
+        self._runs: list[Run] = []
+        self._stopped = False
+
+    def __repr__(self) -> str:
+        return f"<Batch {len(self._singles)} heads, {len(self._runs)} runs, {self._memo!r}>"
+
+    def stop(self) -> None:
+        """From now on every answer is made the long way: each is the last of its connection."""
+        self._stopped = True
+        self._memo.stop()
+
+    def add(self, connection: Repeating, octets: bytes) -> None:
+        """What an idle connection has received: a known head is answered by `answer`, any other now."""
+        answer = self._memo.find(octets)
+        if answer is not None:
+            self._singles.append((connection, octets, answer))
+        elif -1 < octets.find(END_OF_HEAD) < len(octets) - len(END_OF_HEAD):
+            self._add_run(connection, octets)
+        else:
+            connection.take(octets)
+
+    def keep(self, octets: bytes, made: Made) -> None:
+        """Keep what the long way has made of the head `octets`, if it is one that may be repeated."""
+        if made.witnesses is None or not self._memo.keeps or not self._may_repeat(octets, made):
+            return
+        ignored = ignored_fields(octets)
+        fields = made.request.fields
+        if ignored is None or any(fields[name] != value for name, value in ignored.items()):
+            return
+        fields = {name: value for name, value in fields.items() if name not in ignored}
+        request = dataclasses.replace(made.request, fields=fields)
+        before, _, after = made.head.partition(self._loop.date_line)
+        content = read_spans(made.content, made.witnesses)
+        about = self._log.about(request.line, fields)
+        prepared = Prepared(request, made.status, (before, after), content, made.witnesses, about)
+        self._memo.put(octets, prepared)
+
+    def _may_repeat(self, octets: bytes, made: Made) -> bool:
+        """Whether all there is to know about the request is in its head, and every limit is kept."""
+        request = made.request
+        if request.method not in (b"GET", b"HEAD") or request.fields.keys() & NOT_IN_THE_HEAD:
+            return False
+        lines = reduce(octets).count(b"\r\n") - 2 + MOST_IGNORED
+        return lines <= self._limits.fields
+
+    def answer(self) -> None:
+        """Answer all that has been added. To be called when no more is received before it."""
+        if self._singles:
+            singles, self._singles = self._singles, []
+            self._answer_singles(singles)
+        if self._runs:
+            runs, self._runs = self._runs, []
+            for run in runs:
+                try:
+                    self._answer_run(run)
+                except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
+                    self._on_bug(run.connection.take, bug)
+
+    def _answer_singles(self, singles: list[tuple[Repeating, bytes, Prepared]]) -> None:
+        """One send for each: the hottest lines of the server."""
+        loop, log = self._loop, self._log
+        moment = self._next_moment()
+        date_line, deadline = loop.date_line, loop.now + self._keepalive
+        logged = log.enabled
+        for connection, head, answer in singles:
+            try:
+                if answer.moment != moment and not answer.agrees(moment):
+                    self._forget(connection, head)
+                    continue
+                octets = b"%b%b%b" % (answer.before, date_line, answer.after)
+                taken = 0
+                if not answer.pieces:
+                    # No room, or nobody there: `repeat` finds out.
+                    with contextlib.suppress(OSError):
+                        taken = connection.sock.send(octets, MSG_DONTWAIT)
+                if taken != len(octets):
+                    connection.repeat(head, answer, taken)
+                    continue
+                if logged:
+                    about = self._about(head, answer)
+                    log.record(about, connection.peer, answer.status, answer.length, 0.0, loop.wall)
+                if answer.persistent:
+                    connection.deadline = deadline
+                    if not connection.polled:
+                        connection.poll()
+                else:
+                    connection.close()
+            except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
+                self._on_bug(connection.take, bug)
+
+    def _next_moment(self) -> int:
+        """The moment that witnesses are asked for; when stopped, none that they could agree at."""
+        return -1 if self._stopped else self._cache.next_moment(self._loop.now)
+
+    def _forget(self, connection: Repeating, head: bytes) -> None:
+        """A witness disagrees: the answer is made anew."""
+        self._memo.drop(head)
+        connection.take(head)
+
+    def _about(self, head: bytes, answer: Prepared) -> tuple[bytes, ...]:
+        """What the log says of a request."""
+        fields = self.fields(head, answer)
+        if fields is answer.request.fields:
+            return answer.about
+        return self._log.about(answer.request.line, fields)
+
+    def fields(self, head: bytes, answer: Prepared) -> dict[bytes, bytes]:
+        """The fields of `head`, those that the memo ignores included."""
+        ignored = ignored_fields(head)
+        fields = answer.request.fields
+        if ignored is None or ignored.keys() & fields.keys():
+            protocol = Http1Protocol(self._limits)
+            protocol.receive(head)
+            request = protocol.next_request()
+            return request.fields if request is not None else fields
+        return fields | ignored if ignored else fields
+
+    # Runs
+
+    def _add_run(self, connection: Repeating, octets: bytes) -> None:
+        """Take the known heads from the beginning of `octets`; the first unknown one ends the run."""
+        run = Run(connection)
+        start, size = 0, 0
+        while (end := octets.find(END_OF_HEAD, start) + len(END_OF_HEAD)) > start:
+            head = octets[start:end]
+            answer = self._memo.find(head)
+            if answer is None or answer.pieces or size > RUN_SIZE:
+                break
+            run.heads.append(head)
+            run.answers.append(answer)
+            size += len(answer.after)
+            start = end
+            if not answer.persistent:
+                break
+        if not run.heads:
+            connection.take(octets)
+            return
+        run.rest = octets[start:]
+        self._runs.append(run)
+
+    def _answer_run(self, run: Run) -> None:
+        """Send the answers of a run together, as far as their witnesses agree."""
+        moment = self._next_moment()
+        for index, answer in enumerate(run.answers):
+            if answer.moment != moment and not answer.agrees(moment):
+                self._memo.drop(run.heads[index])
+                run.cut(index)
+                break
+        date_line = self._loop.date_line
+        answers = [b"%b%b%b" % (each.before, date_line, each.after) for each in run.answers]
+        octets = b"".join(answers)
+        taken = 0
+        with contextlib.suppress(OSError):  # as above
+            taken = run.connection.sock.send(octets, MSG_DONTWAIT) if octets else 0
+        index = 0
+        while index < len(answers) and taken >= len(answers[index]):
+            taken -= len(answers[index])
+            index += 1
+        self._note(run, index)
+        self._go_on(run, index, taken)
+
+    def _note(self, run: Run, count: int) -> None:
+        """Log the first `count` answers of a run."""
+        if not self._log.enabled:
+            return
+        for head, answer in zip(run.heads[:count], run.answers, strict=False):
+            about = self._about(head, answer)
+            peer, wall = run.connection.peer, self._loop.wall
+            self._log.record(about, peer, answer.status, answer.length, 0.0, wall)
+
+    def _go_on(self, run: Run, index: int, taken: int) -> None:
+        """What follows a run of which `index` answers have gone, and `taken` octets of the next."""
+        connection = run.connection
+        if index < len(run.answers):
+            head, answer = run.heads[index], run.answers[index]
+            run.cut(index + 1)
+            connection.repeat(head, answer, taken, run.rest)
+        elif run.answers and not run.answers[-1].persistent:
+            connection.close()
+        elif run.rest:
+            connection.take(run.rest)
+        else:
+            connection.deadline = self._loop.now + self._keepalive
+            if not connection.polled:
+                connection.poll()

@@ -1,0 +1,141 @@
+"""The memo: the octets of a head → the answer that the long way made of them.
+
+A client on a persistent connection repeats its head to the octet, and so do all clients of one browser
+once the fields are left out that this server never reads. An answer depends on the head, on the site and
+on what was seen in the file system; the head is the key, the site is always the same, and the witnesses
+say whether what was seen is still so. It is only a memo: with it, the answers are those without it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from mpserve.generations import Cost, Generations
+from mpserve.protocol.message import Piece, Request
+from mpserve.witness import Witness
+
+# An entry's own octets: the object, its request, its witnesses, its place in a dictionary.
+OVERHEAD: Final = 2000
+
+# The fields that change from client to client and decide nothing but the log. Only lines in the usual
+# spelling and without anything that a log would have to escape are left out; any other line stays in the
+# key, and its head goes the long way to be judged there. A line after an empty one is none of this head.
+IGNORED: Final = re.compile(
+    rb"(?<!\n)\r\n(?:User-Agent|Cookie|Referer): [!#-\[\]-~](?:[ !#-\[\]-~]*[!#-\[\]-~])?(?=\r\n)"
+)
+# How many such lines are left out. A head with more has some in its key, and is counted there.
+MOST_IGNORED: Final = 3
+# How the lines begin that the log prints.
+MARKS: Final = ((b"referer", b"\r\nReferer: "), (b"user-agent", b"\r\nUser-Agent: "))
+
+
+def reduce(head: bytes) -> bytes:
+    """`head` without the lines that decide nothing."""
+    return IGNORED.sub(b"", head, MOST_IGNORED)
+
+
+def ignored_fields(head: bytes) -> dict[bytes, bytes] | None:
+    """What the lines that `reduce` leaves out say for the log; None if they are not for this to tell."""
+    fields = {}
+    for name, start in MARKS:
+        begin = head.find(start)
+        if begin >= 0:
+            begin += len(start)
+            end = head.index(b"\r", begin)
+            if head.find(start, end) >= 0:  # twice: they would have to be joined
+                return None
+            fields[name] = head[begin:end]
+    return fields
+
+
+class Prepared:
+    """An answer that can be given again: all of it but the Date."""
+
+    __slots__ = (
+        "about",
+        "after",
+        "before",
+        "length",
+        "moment",
+        "persistent",
+        "pieces",
+        "request",
+        "size",
+        "status",
+        "witnesses",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        status: int,
+        head: tuple[bytes, bytes],
+        content: tuple[Piece, ...],
+        witnesses: tuple[Witness, ...],
+        about: tuple[bytes, ...],
+    ) -> None:
+        """`head` is what comes before and after the Date line."""
+        small = all(type(piece) is bytes for piece in content)
+        self.request = request  # without the ignored fields
+        self.status = status
+        self.before, self.after = head
+        if small:
+            self.after += b"".join(content)  # type: ignore[arg-type]  # all bytes
+        self.pieces = () if small else content  # content that does not fit into memory
+        self.length = sum(map(len, content))  # octets of content
+        self.witnesses = witnesses
+        self.about = about  # what the log says of a request without the ignored fields
+        self.persistent = request.persistent
+        self.moment = 0  # as of a witness: all of them agreed
+        self.size = len(self.before) + len(self.after) + OVERHEAD  # octets of memory
+
+    def __repr__(self) -> str:
+        return f"<Prepared {self.status} {self.request.line!r} {len(self.witnesses)} witnesses>"
+
+    def agrees(self, moment: int) -> bool:
+        """Whether all witnesses agree at `moment`."""
+        for witness in self.witnesses:
+            if not witness.agrees(moment):
+                return False
+        self.moment = moment
+        return True
+
+
+class Memo:
+    """Answers by what decides them: the head without the lines that decide nothing."""
+
+    __slots__ = ("_answers", "_longest")
+
+    def __init__(self, octets: int, files: int, longest: int) -> None:
+        self._answers: Generations[bytes, Prepared] = Generations(octets, files)
+        self._longest = longest  # octets: a longer head is not a matter for the memo
+
+    def __repr__(self) -> str:
+        return f"<Memo {self._answers!r}>"
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept at all."""
+        return self._answers.keeps
+
+    def find(self, head: bytes) -> Prepared | None:
+        """The answer to `head`, if one is kept. Its witnesses have not been asked."""
+        if len(head) > self._longest:
+            return None
+        return self._answers.young.get(head) or self._answers.get(reduce(head))
+
+    def put(self, head: bytes, answer: Prepared) -> None:
+        """Keep `answer` as the one to `head`."""
+        if len(head) <= self._longest:
+            key = reduce(head)
+            files = 1 if answer.pieces else 0
+            self._answers.put(key, answer, Cost(len(key) + answer.size, files))
+
+    def drop(self, head: bytes) -> None:
+        """Forget the answer to `head`."""
+        self._answers.drop(reduce(head))
+
+    def stop(self) -> None:
+        """Forget everything, and keep nothing from now on."""
+        self._answers.stop()

@@ -1,0 +1,55 @@
+"""Results as a run would leave them, small enough to reckon with in the head."""
+
+from __future__ import annotations
+
+from loadtests.benchmark.results import Results, Sample, Table, Timed
+
+
+def sample(processor_us: float, rate: float = 1000.0) -> Sample:
+    return Sample(
+        processor_us=processor_us,
+        user_share=0.25,
+        rate=rate,
+        p50_us=100.0,
+        p99_us=900.0,
+        octets=1200.0,
+        client_share=0.5,
+        waited_share=0.0,
+        softirq_share=0.0,
+    )
+
+
+def timed(workload: str, server: str, *microseconds: float, logged: bool = False) -> Timed:
+    return Timed(workload, logged, server, tuple(map(sample, microseconds)))
+
+
+def results() -> Results:
+    """Two workloads unlogged and one logged; lighttpd is the best of the others in all of them."""
+    return Results(
+        taken="2026-01-02 03:04 UTC",
+        machine={"processor": "Example 1, 2 processors", "kernel": "Linux 6.1"},
+        settings={"rounds": "3"},
+        versions={"mpserve": "0.1", "nginx": "1.22.1", "lighttpd": "1.4.69", "floor": ""},
+        timed=[
+            timed("hot", "mpserve", 7.0, 7.2, 7.7),
+            timed("hot", "nginx", 14.0, 14.0, 14.0),
+            timed("hot", "lighttpd", 8.0, 8.0, 8.0),
+            timed("hot", "floor", 5.0, 5.0, 5.0),
+            timed("close", "mpserve", 33.0),
+            timed("close", "nginx", 40.0),
+            timed("close", "lighttpd", 30.0),
+            timed("close", "floor", 20.0),
+            timed("hot", "mpserve", 8.1, logged=True),
+            timed("hot", "lighttpd", 9.0, logged=True),
+        ],
+        tables=[
+            Table(
+                "memory",
+                "Memory",
+                "Bytes.",
+                ("server", "bytes per idle connection"),
+                (("mpserve", 855), ("lighttpd", 3967)),
+            )
+        ],
+        notes=["h2o is not installed and is left out"],
+    )

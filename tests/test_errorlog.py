@@ -1,0 +1,313 @@
+"""One line per record that nobody can forge; logging neither raises nor holds up the server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import select
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpserve import errorlog
+from mpserve.destination import STDERR, at_descriptor
+from mpserve.errorlog import LEVELS, LOGGER, Handler, escape, render
+from tests.streams import Ends, disk_of, ended_well, fork, forks, pipe, standing_as
+
+log = logging.getLogger("mpserve.somewhere")
+
+LINE = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d)"
+    r" \[(?P<level>[a-z]+)\] (?P<process>\d+): (?P<message>.*)\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    """The logger is as it was before, whatever a test has opened."""
+    yield
+    errorlog.close()
+    logging.getLogger(LOGGER).setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "error.log"
+
+
+def record(message: object, *args: object) -> logging.LogRecord:
+    return logging.LogRecord("mpserve", logging.WARNING, __file__, 1, message, args, None)
+
+
+def messages_in(text: str) -> list[str]:
+    """The messages of whole lines; anything else is an error."""
+    found = [LINE.fullmatch(line) for line in text.splitlines(keepends=True)]
+    assert None not in found
+    return [line["message"] for line in found if line]
+
+
+# ── Lines ──
+
+
+def test_a_line_has_time_level_process_and_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "IST-5:30")
+    time.tzset()
+    of = record("cannot read %s", "/srv/a")
+    of.created, of.process = 1795176000.1234, 1234
+    line = render(of)
+    monkeypatch.undo()
+    time.tzset()
+
+    assert line == b"2026-11-20T17:30:00.123+05:30 [warning] 1234: cannot read /srv/a\n"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_has_its_name(path: Path, level: str) -> None:
+    errorlog.open(str(path), "debug")
+    getattr(log, level)("message")
+    line = LINE.fullmatch(path.read_text())
+
+    assert line is not None
+    assert (line["level"], int(line["process"])) == (level, os.getpid())
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"), [(level, list(LEVELS[place:])) for place, level in enumerate(LEVELS)]
+)
+def test_what_is_below_the_level_is_not_logged(path: Path, level: str, expected: list[str]) -> None:
+    errorlog.open(str(path), level)
+    for each in LEVELS:
+        getattr(log, each)(each)
+
+    assert messages_in(path.read_text()) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("plain \\ 'text' é 🐍", "plain \\ 'text' é 🐍", id="what can be printed"),
+        pytest.param("a\nb\r\tc", "a\\nb\\r\\tc", id="line ends and tabs"),
+        pytest.param("\x00\x1b[31m\x7f\x9b", "\\x00\\x1b[31m\\x7f\\x9b", id="terminal controls"),
+        pytest.param("\u2028\u202e", "\\u2028\\u202e", id="other line ends and directions"),
+        pytest.param(os.fsdecode(b"caf\xe9"), "caf\\xe9", id="a file name that is not UTF-8"),
+        pytest.param("\ud800", "\\ud800", id="a lone surrogate"),
+    ],
+)
+def test_what_cannot_be_printed_is_escaped(text: str, expected: str) -> None:
+    assert escape(text) == expected
+
+
+@given(st.text(max_size=100))
+def test_no_message_can_forge_a_line(text: str) -> None:
+    messages = messages_in(render(record("why: %s", text)).decode())
+
+    assert messages == [f"why: {escape(text)}"]
+
+
+@pytest.mark.parametrize("character", ["x", "é", "🐍"])
+def test_a_long_message_is_cut_to_a_line_that_is_written_whole(character: str) -> None:
+    line = render(record(character * 10000))
+
+    assert select.PIPE_BUF - 4 <= len(line) <= select.PIPE_BUF
+    assert messages_in(line.decode())[0].endswith(character + "...")
+
+
+# ── Tracebacks ──
+
+
+def fail(why: str) -> None:
+    raise ValueError(why)
+
+
+def test_a_traceback_is_indented_so_that_it_cannot_forge_a_line(path: Path) -> None:
+    errorlog.open(str(path), "info")
+    try:
+        fail("of a client\n2026-11-20T12:00:00.123+00:00 [error] 1: forged\x1b")
+    except ValueError:
+        log.exception("bug")
+    first, *others = path.read_text().splitlines()
+
+    assert first.endswith(": bug")
+    assert others[0] == "    Traceback (most recent call last):"
+    assert others[-1] == "    2026-11-20T12:00:00.123+00:00 [error] 1: forged\\x1b"
+    assert all(line.startswith("    ") for line in others)
+
+
+def test_there_is_no_traceback_without_an_exception(path: Path) -> None:
+    of = record("no bug")
+    of.exc_info = (None, None, None)  # as exc_info=True has it where nothing was raised
+
+    assert messages_in(render(of).decode()) == ["no bug"]
+
+
+# ── Destinations ──
+
+
+def test_a_dash_is_standard_error() -> None:
+    with closing(pipe()) as ends:
+        with standing_as(STDERR, ends.writer):
+            errorlog.open("-", "info")
+        log.info("here")
+
+        assert messages_in(ends.read().decode()) == ["here"]
+
+
+def test_a_file_goes_on_where_it_ended(path: Path) -> None:
+    for message in ("first", "second"):
+        errorlog.open(str(path), "info")
+        log.info(message)
+        errorlog.close()
+
+    assert messages_in(path.read_text()) == ["first", "second"]
+
+
+def test_opening_again_takes_the_place_of_what_was_open(path: Path) -> None:
+    renamed = path.with_suffix(".1")
+    errorlog.open(str(path), "info")
+    log.info("before")
+    path.rename(renamed)
+    errorlog.open(str(path), "warning")
+    log.info("silent")
+    log.warning("after")
+
+    assert messages_in(renamed.read_text()) == ["before"]
+    assert messages_in(path.read_text()) == ["after"]
+
+
+def test_what_cannot_be_opened_changes_nothing(path: Path) -> None:
+    errorlog.open(str(path), "info")
+    with pytest.raises(NotADirectoryError):
+        errorlog.open(str(path / "log"), "error")
+    log.info("still here")
+
+    assert messages_in(path.read_text()) == ["still here"]
+
+
+def test_the_root_logger_has_no_part_in_it(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    errorlog.open(str(path), "info")
+    log.info("ours")
+
+    assert caplog.messages == []
+
+
+def test_after_closing_the_logger_is_as_others_expect_it(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = logging.NullHandler()
+    logging.getLogger(LOGGER).addHandler(other)
+    errorlog.open(str(path), "info")
+    errorlog.close()
+    log.warning("not ours")
+    handlers = logging.getLogger(LOGGER).handlers[:]
+    logging.getLogger(LOGGER).removeHandler(other)
+
+    assert (caplog.messages, handlers, path.read_text()) == (["not ours"], [other], "")
+
+
+# ── Never raising, never waiting for long ──
+
+
+def test_arguments_that_do_not_fit_are_no_exception(path: Path) -> None:
+    errorlog.open(str(path), "info")
+    log.warning("%d files", "many")
+
+    assert messages_in(path.read_text()) == ["%d files (its arguments do not fit)"]
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def test_what_cannot_be_printed_at_all_is_counted(path: Path) -> None:
+    errorlog.open(str(path), "info")
+    log.warning(Unprintable())
+    log.warning("next")
+
+    assert messages_in(path.read_text()) == ["1 messages before this one were dropped", "next"]
+
+
+@contextmanager
+def full_pipe() -> Iterator[tuple[Ends, Handler]]:
+    """A handler that writes to a pipe without room."""
+    with closing(pipe(4096)) as ends, closing(Handler(at_descriptor(ends.writer))) as handler:
+        os.write(ends.writer, b"x" * 4096)
+        yield ends, handler
+
+
+def test_a_pipe_without_room_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errorlog, "PATIENCE", 30)
+    with full_pipe() as (ends, handler):
+        wait = handler._room_comes
+
+        def read_and_wait() -> bool:
+            return bool(ends.read()) and wait()
+
+        monkeypatch.setattr(handler, "_room_comes", read_and_wait)
+        handler.emit(record("waited"))
+
+        assert messages_in(ends.read().decode()) == ["waited"]
+
+
+def test_a_pipe_that_stays_full_costs_patience_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errorlog, "PATIENCE", 0.001)
+    with full_pipe() as (_, handler):
+        handler.emit(record("first"))
+        monkeypatch.setattr(errorlog, "PATIENCE", 1000)  # more than the test may take
+        handler.emit(record("second"))
+
+        assert handler.dropped == 2
+
+
+def test_what_was_dropped_is_confessed_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errorlog, "PATIENCE", 0)
+    with full_pipe() as (ends, handler):
+        handler.emit(record("first"))
+        handler.emit(record("second"))
+        ends.read()
+        handler.emit(record("third"))
+        handler.emit(record("fourth"))
+
+        assert messages_in(ends.read().decode()) == [
+            "2 messages before this one were dropped",
+            "third",
+            "fourth",
+        ]
+
+
+def test_a_reader_that_is_gone_is_no_exception() -> None:
+    with closing(pipe()) as ends, closing(Handler(at_descriptor(ends.writer))) as handler:
+        ends.hang_up()
+        handler.emit(record("unheard"))
+
+        assert handler.dropped == 1
+
+
+def test_a_line_cut_short_by_a_full_disk_is_finished_before_the_next(path: Path) -> None:
+    errorlog.open(str(path), "info")
+    with disk_of(50):
+        log.warning("first")
+    log.warning("second")
+
+    assert messages_in(path.read_text()) == ["first", "second"]
+
+
+@forks
+def test_records_of_many_processes_do_not_mix(path: Path) -> None:
+    errorlog.open(str(path), "info")
+
+    def work(process: int) -> None:
+        for number in range(500):
+            log.info("%d %d %s", process, number, "x" * (number * 7919 % 300))
+
+    children = [fork(partial(work, process)) for process in range(4)]
+
+    assert ended_well(*children)
+    assert len(messages_in(path.read_text())) == 4 * 500
