@@ -310,6 +310,11 @@ class AccessLog:
         return f"<AccessLog {self._name} {state}, {self.dropped} dropped>"
 
     @property
+    def timed(self) -> bool:
+        """Whether a line tells how long the exchange took."""
+        return "$duration" in self._form.template
+
+    @property
     def enabled(self) -> bool:
         """Whether anything is written."""
         return self._destination is not None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from socket import MSG_DONTWAIT
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -60,6 +61,8 @@ class Log(Protocol):
 
     @property
     def enabled(self) -> bool: ...
+    @property
+    def timed(self) -> bool: ...
     def about(self, line: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
         """What a line says of a request."""
 
@@ -191,10 +194,10 @@ class Batch:
 
     def _answer_singles(self, singles: list[tuple[Repeating, bytes, Prepared]]) -> None:
         """One send for each: the hottest lines of the server."""
-        loop, log = self._loop, self._log
+        loop = self._loop
         moment = self._next_moment()
         date_line, deadline = loop.date_line, loop.now + self._keepalive
-        logged = log.enabled
+        logged = self._log.enabled
         for connection, head, answer in singles:
             try:
                 if answer.moment != moment and not answer.agrees(moment):
@@ -210,8 +213,7 @@ class Batch:
                     connection.repeat(head, answer, taken)
                     continue
                 if logged:
-                    about = self._about(head, answer)
-                    log.record(about, connection.peer, answer.status, answer.length, 0.0, loop.wall)
+                    self._note(connection, head, answer)
                 if answer.persistent:
                     connection.deadline = deadline
                     if not connection.polled:
@@ -229,6 +231,12 @@ class Batch:
         """A witness disagrees: the answer is made anew."""
         self._memo.drop(head)
         connection.take(head)
+
+    def _note(self, connection: Repeating, head: bytes, answer: Prepared) -> None:
+        """Log an answer that has gone whole."""
+        about, loop, log = self._about(head, answer), self._loop, self._log
+        duration = time.monotonic() - loop.now if log.timed else 0.0
+        log.record(about, connection.peer, answer.status, answer.length, duration, loop.wall)
 
     def _about(self, head: bytes, answer: Prepared) -> tuple[bytes, ...]:
         """What the log says of a request."""
@@ -289,17 +297,10 @@ class Batch:
         while index < len(answers) and taken >= len(answers[index]):
             taken -= len(answers[index])
             index += 1
-        self._note(run, index)
+        if self._log.enabled:
+            for head, answer in zip(run.heads[:index], run.answers, strict=False):
+                self._note(run.connection, head, answer)
         self._go_on(run, index, taken)
-
-    def _note(self, run: Run, count: int) -> None:
-        """Log the first `count` answers of a run."""
-        if not self._log.enabled:
-            return
-        for head, answer in zip(run.heads[:count], run.answers, strict=False):
-            about = self._about(head, answer)
-            peer, wall = run.connection.peer, self._loop.wall
-            self._log.record(about, peer, answer.status, answer.length, 0.0, wall)
 
     def _go_on(self, run: Run, index: int, taken: int) -> None:
         """What follows a run of which `index` answers have gone, and `taken` octets of the next."""

@@ -10,6 +10,7 @@ import _socket
 import dataclasses
 import logging
 import select
+import time
 from collections.abc import Callable
 from enum import Enum
 from socket import MSG_DONTWAIT
@@ -156,9 +157,7 @@ class Connection:
         self.deadline = service.loop.now + service.config.timeouts.header
         self.readable = False
         self.exchange: Exchange | None = None
-        self._head: bytes | None = (
-            None  # the octets of the request's head, if they are all that came
-        )
+        self._head: bytes | None = None  # the octets of the next request's head, if it came whole
         self.unread = 0  # octets that were thrown away while LINGERING
 
     def __repr__(self) -> str:
@@ -210,8 +209,9 @@ class Connection:
             self.close()
             return
         self.poll()
-        if octets.find(b"\r\n\r\n") == len(octets) - 4:
-            self._head = octets
+        end = octets.find(b"\r\n\r\n") + 4
+        if end > 3 and not octets.startswith(b"\r"):  # empty lines before a head are none of it
+            self._head = octets[:end]
         self._enter(READING, self._service.config.timeouts.header)
         self.protocol.receive(octets)
         self.proceed()
@@ -237,7 +237,8 @@ class Connection:
                 self._service.stalled += 1
                 self.reset()
             elif self.state is READING and self.protocol.head_begun:
-                self._refuse(HTTPError(408, "the head was not complete in time"))
+                line = self.protocol.line
+                self._refuse(HTTPError(408, "the head was not complete in time", line))
                 self.proceed()
             else:  # nothing was asked, or all was answered: there is nothing to say
                 self.close()
@@ -392,8 +393,8 @@ class Connection:
         """The exchange is over, complete or not: it is logged, and its file let go."""
         if self.exchange is not None:
             self.exchange.sent = self.transport.sent
-            loop = self._service.loop
-            self._service.log.append(self.exchange, loop.now, loop.wall)
+            wall = self._service.loop.wall
+            self._service.log.append(self.exchange, time.monotonic(), wall)
             self.exchange = None
 
     def _linger(self) -> None:

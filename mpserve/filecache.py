@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakValueDictionary
 
 from mpserve import files
 from mpserve.config import Site
@@ -19,7 +20,7 @@ from mpserve.loop import Loop
 from mpserve.protocol.message import FileSpan, Piece
 from mpserve.protocol.representation import Found, Outcome, Resource
 from mpserve.protocol.target import Target
-from mpserve.witness import Witness, settled, sight_of, witness
+from mpserve.witness import Place, Witness, settled, sight_of, witness
 
 # Content up to so many octets is kept in memory and leaves in one call with its head.
 MOST_IN_MEMORY: Final = 64 * 1024
@@ -38,10 +39,12 @@ class Looked:
 class FileCache:
     """Lookups by target. A descriptor is closed when cache, memo and connections have let go of it."""
 
-    __slots__ = ("_kept", "_moment", "_next_at", "_valid")
+    __slots__ = ("_kept", "_moment", "_next_at", "_places", "_valid")
 
     def __init__(self, octets: int, files: int, valid: float) -> None:
         self._kept: Generations[tuple[object, ...], Looked] = Generations(octets, files)
+        # Shared by all that lies in them, so that each is asked once for a moment.
+        self._places: WeakValueDictionary[bytes, Place] = WeakValueDictionary()
         self._valid = valid  # seconds that witnesses are believed without being asked
         self._moment = 0
         self._next_at = 0.0  # monotonic seconds
@@ -71,10 +74,43 @@ class FileCache:
         resource = files.lookup(site, target, loop.wall)
         if not self._kept.keeps:
             return Looked(resource, None)
-        looked = examined(site, target, resource, loop.wall)
+        looked = self._examined(site, target, resource, loop.wall)
         if looked.witnesses is not None:
             self._kept.put(key, looked, cost(looked))
         return looked
+
+    def _examined(self, site: Site, target: Target, resource: Resource, now: float) -> Looked:
+        """`resource` with its witnesses, if it may be kept; a small file's octets have been read."""
+        try:
+            witnesses = asked(looked_at(site, target))
+            if resource is Outcome.MISSING and not any(each.sight for each in witnesses):
+                return Looked(resource, witnesses)
+            if resource is Outcome.NO_SLASH:
+                itself = self._place(witnesses[-1].path, root=False)
+                return Looked(resource, (*self._places_on_the_way(site, witnesses)[:-1], itself))
+            if isinstance(resource, Found):
+                return examined_file(resource, self._places_on_the_way(site, witnesses), now)
+        except OSError:  # it cannot be told what is there: then it cannot be kept either
+            pass
+        return Looked(resource, None)
+
+    def _places_on_the_way(self, site: Site, seen: tuple[Witness, ...]) -> tuple[Witness, ...]:
+        """Every directory from the root to the last that was `seen`, and that. Raises OSError at a link."""
+        path = seen[-1].path
+        places: list[Witness] = [self._place(site.root, root=True)]
+        end = path.find(b"/", len(site.root) + 1)
+        while end >= 0:
+            places.append(self._place(path[:end], root=False))
+            end = path.find(b"/", end + 1)
+        return (*places, *seen)
+
+    def _place(self, path: bytes, *, root: bool) -> Place:
+        place = Place(path, root=root)
+        known = self._places.get(path)
+        if known is not None and known.sight == place.sight:
+            return known
+        self._places[path] = place
+        return place
 
     def stop(self) -> None:
         """Forget everything, and keep nothing from now on."""
@@ -88,21 +124,6 @@ def cost(looked: Looked) -> Cost:
         return Cost(OVERHEAD, 0)
     source = found.representations[0].source
     return Cost(OVERHEAD + len(source), 0) if isinstance(source, bytes) else Cost(OVERHEAD, 1)
-
-
-def examined(site: Site, target: Target, resource: Resource, now: float) -> Looked:
-    """`resource` with its witnesses, if it may be kept; a small file's octets have been read."""
-    try:
-        witnesses = asked(looked_at(site, target))
-        if isinstance(resource, Found):
-            return examined_file(resource, witnesses, now)
-        if resource is Outcome.MISSING and not any(each.sight for each in witnesses):
-            return Looked(resource, witnesses)
-        if resource is Outcome.NO_SLASH and settled(os.stat(witnesses[-1].path), now):
-            return Looked(resource, witnesses)
-    except OSError:  # it cannot be told what is there: then it cannot be kept either
-        pass
-    return Looked(resource, None)
 
 
 def asked(paths: Iterator[bytes]) -> tuple[Witness, ...]:

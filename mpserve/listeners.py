@@ -22,6 +22,9 @@ from mpserve.config import Address, ConfigError
 NOTSENT_LOWAT: Final = 128 * 1024
 # A peer that vanished without a word is found out: idle seconds, interval, probes.
 KEEPALIVE: Final = (60, 15, 4)
+# A connection is given to us when its first octets are there, or this many seconds later: then it is
+# accepted, answered and perhaps closed in one go, and need not be watched. Until then the kernel holds it.
+DEFER_ACCEPT: Final = 1
 # Accepted sockets inherit every one of these.
 TCP_OPTIONS: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -30,6 +33,7 @@ TCP_OPTIONS: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE[0]),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE[1]),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE[2]),
+    (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT),
 )
 UNIX_MODE: Final = 0o660
 # What a socket without an IPv6 stack behind it answers.
@@ -189,6 +193,12 @@ def reason(error: OSError) -> str:
     if error.errno == errno.EACCES:
         return "no right to bind it (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
     return error.strerror or str(error)
+
+
+def accept_at_once(sock: socket.socket) -> None:
+    """Let connections in that have not sent anything: whoever listens here is about to stop."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
 
 
 def peer_of(address: object) -> bytes:

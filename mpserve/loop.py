@@ -76,6 +76,16 @@ class Loop:
         """Call every `interval` seconds; in a busy or late loop, once for all that was missed."""
         self._periodic.append(Periodic(interval, call, self.now + interval))
 
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call once, after `seconds`."""
+
+        def once() -> None:
+            self._periodic.remove(periodic)
+            call()
+
+        periodic = Periodic(seconds, once, self.now + seconds)
+        self._periodic.append(periodic)
+
     def stop(self) -> None:
         """Return from `run` at the end of this turn."""
         self.running = False
@@ -105,7 +115,7 @@ class Loop:
         after_events()
         for call in again:
             self.guarded(call)
-        for periodic in self._periodic:
+        for periodic in self._periodic.copy():
             if periodic.due <= self.now:
                 periodic.due = self.now + periodic.interval
                 self.guarded(periodic.call)

@@ -20,9 +20,11 @@ OVERHEAD: Final = 2000
 
 # The fields that change from client to client and decide nothing but the log. Only lines in the usual
 # spelling and without anything that a log would have to escape are left out; any other line stays in the
-# key, and its head goes the long way to be judged there. A line after an empty one is none of this head.
+# key, and its head goes the long way to be judged there. What is taken out lies between the LF of the line
+# before and its own, so both must be ends of lines, and neither may belong to the empty line: else a head
+# that is malformed, or two of them, could become one that is not.
 IGNORED: Final = re.compile(
-    rb"(?<!\n)\r\n(?:User-Agent|Cookie|Referer): [!#-\[\]-~](?:[ !#-\[\]-~]*[!#-\[\]-~])?(?=\r\n)"
+    rb"\n[UCR](?<=[^\n]\r\n.)(?:ser-Agent|ookie|eferer): (?! )[ !#-\[\]-~]++(?<! )\r(?=\n)"
 )
 # How many such lines are left out. A head with more has some in its key, and is counted there.
 MOST_IGNORED: Final = 3

@@ -155,6 +155,8 @@ def _part(selected: Representation, wanted: ByteRange, site: Site) -> Response:
 def _parts(selected: Representation, wanted: list[ByteRange], site: Site) -> Response:
     """A 206 with several ranges (§15.3.7.2)."""
     multipart = ranges.multipart(selected, wanted)
+    if multipart.length >= selected.length:  # with the heads of its parts, it would only be longer
+        return _whole(selected, site)
     content_type = _lines(site, (b"Content-Type", multipart.media_type))
     fields = content_type + selected.untyped_lines + site.fields
     return Response(206, fields, multipart.content, multipart.length)

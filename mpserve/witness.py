@@ -4,11 +4,16 @@ An answer that is kept names its witnesses: every path that was looked at for it
 there, or that nothing was there. It may be given again only when all of them have been asked after the
 request had come, and agree. So a request that arrives after a change sees the change, on any file
 system, and nothing has to watch.
+
+A file's witnesses are the file and every directory on the way to it, the root included: each must be the
+same one, and no link, so the file is still beneath the root. What was reached through a link has no
+witnesses, and goes the long way, where the kernel decides.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from typing import TypeAlias
 
 from mpserve.protocol.representation import SETTLE_TIME
@@ -18,9 +23,9 @@ Sight: TypeAlias = tuple[int, int, int, int, int] | None
 
 
 class Witness:
-    """One path, and what was seen there."""
+    """One path, and what was seen there. A link at its end is not followed: then it is the link that is seen."""
 
-    __slots__ = ("moment", "path", "sight")
+    __slots__ = ("__weakref__", "moment", "path", "sight")
 
     def __init__(self, path: bytes, sight: Sight) -> None:
         self.path = path
@@ -28,32 +33,56 @@ class Witness:
         self.moment = 0  # when it was last asked and agreed; any larger number is later
 
     def __repr__(self) -> str:
-        return f"<Witness {self.path!r} {'nothing' if self.sight is None else self.sight}>"
+        return f"<{type(self).__name__} {self.path!r} {self.sight}>"
 
     def agrees(self, moment: int) -> bool:
         """Whether the path looks as it did; asked once for each `moment`."""
         if self.moment == moment:
             return True
+        if not self._looks_the_same():
+            return False
+        self.moment = moment
+        return True
+
+    def _looks_the_same(self) -> bool:
         try:
-            status = os.stat(self.path)
+            return self.sight == sight_of(os.lstat(self.path))
         except (FileNotFoundError, NotADirectoryError):
-            agrees = self.sight is None
+            return self.sight is None
         except OSError:
-            agrees = False
-        else:
-            agrees = self.sight == sight_of(status)
-        if agrees:
-            self.moment = moment
-        return agrees
+            return False
+
+
+class Place(Witness):
+    """A directory on the way to a file: that it is still the same one, and no link, whatever is in it now.
+
+    The root itself may be a link: it is a name, and what it leads to has to be the same.
+    """
+
+    __slots__ = ("_stat",)
+
+    def __init__(self, path: bytes, *, root: bool) -> None:
+        """Raises OSError, NotADirectoryError where it is a link or anything else."""
+        self._stat = os.stat if root else os.lstat
+        status = self._stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(path)
+        super().__init__(path, (status.st_dev, status.st_ino, 0, 0, 0))
+
+    def _looks_the_same(self) -> bool:
+        try:
+            status = self._stat(self.path)
+        except OSError:
+            return False
+        return self.sight == (status.st_dev, status.st_ino, 0, 0, 0)
 
 
 def witness(path: bytes) -> Witness:
     """A witness of what is at `path` now. Raises OSError where that cannot be told."""
     try:
-        status = os.stat(path)
+        return Witness(path, sight_of(os.lstat(path)))
     except (FileNotFoundError, NotADirectoryError):
         return Witness(path, None)
-    return Witness(path, sight_of(status))
 
 
 def sight_of(status: os.stat_result) -> Sight:

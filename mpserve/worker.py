@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mpserve.batch import Batch
 from mpserve.connection import Connection
 from mpserve.filecache import FileCache
-from mpserve.listeners import peer_of
+from mpserve.listeners import accept_at_once, peer_of
 from mpserve.loop import Loop
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ ACCEPT_OWN: Final = 8
 ACCEPT_SWEEP: Final = 0.5
 # Deadlines are looked at this often (seconds), or four times in the shortest of them.
 DEADLINE_SWEEP: Final = 1.0
+# A client that has connected when a graceful stop begins has this long (seconds) to send its request:
+# the kernel may not have shown us the connection yet (TCP_DEFER_ACCEPT).
+LAST_ACCEPT: Final = 0.5
 # A worker whose master died has this long (seconds) to finish what it has.
 ORPHAN_TIMEOUT: Final = 5.0
 
@@ -112,15 +115,23 @@ class Worker:
         self.draining = True
         self.batch.stop()
         self._leave_by = self.loop.now + limit
+        for sock in self._listening.values():
+            accept_at_once(sock)
+        self.loop.later(min(LAST_ACCEPT, limit), self.stop_listening)
+        for connection in list(self.connections):
+            connection.on_drain()
+
+    def stop_listening(self) -> None:
+        """Take what has connected, and close our copies of the listening sockets.
+
+        The queue is reset when the last holder closes: at most what came since the last accept of the
+        last worker.
+        """
         for fd, sock in self._listening.items():
             self.loop.remove(fd)
             self._accept_many(sock, self.config.backlog)
-            # Our copy only. The queue is reset when the last holder closes: at most what came
-            # since the last accept of the last worker.
             sock.close()
         self._listening.clear()
-        for connection in list(self.connections):
-            connection.on_drain()
         self._leave_when_done()
 
     # Events
@@ -251,5 +262,5 @@ class Worker:
         self.loop.add(self._wakeup, select.EPOLLIN, self.on_signal)
 
     def _leave_when_done(self) -> None:
-        if self.draining and not self.connections:
+        if self.draining and not self.connections and not self._listening:
             self.loop.stop()

@@ -6,127 +6,17 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mpserve import connection as connection_module
-from mpserve.batch import Batch
-from mpserve.config import Config, load
+from mpserve.config import load
 from mpserve.connection import Connection, State
-from mpserve.filecache import FileCache
-from mpserve.loop import Loop
-from mpserve.protocol.message import Exchange
+from tests.dialogue import Dialogue, FakeService, dialogue_with, statuses
 
 SETTLED = (1_000_000_000, 1_000_000_000)  # an mtime long ago: a strong entity-tag
-
-
-@dataclass
-class FakeLog:
-    """Keeps what is appended."""
-
-    exchanges: list[Exchange] = field(default_factory=list)
-    enabled: bool = True
-
-    def append(self, exchange: Exchange, ended: float, wall: float) -> None:
-        self.exchanges.append(exchange)
-
-    def about(self, line: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
-        return (line,)
-
-    def record(
-        self,
-        about: tuple[bytes, ...],
-        peer: bytes,
-        status: int,
-        sent: int,
-        duration: float,
-        wall: float,
-    ) -> None:
-        self.exchanges.append(Exchange(peer, None, about[0], status, 0.0, 0, sent))
-
-
-def re_raise(_handler: Callable[..., None], bug: Exception) -> None:
-    raise bug
-
-
-@dataclass
-class FakeService:
-    config: Config
-    loop: Loop = field(default_factory=lambda: Loop(re_raise))
-    log: FakeLog = field(default_factory=FakeLog)
-    draining: bool = False
-    stalled: int = 0
-    complaints: list[str] = field(default_factory=list)
-    gone: list[Connection] = field(default_factory=list)
-    cache: FileCache = field(init=False)
-    batch: Batch = field(init=False)
-
-    def __post_init__(self) -> None:
-        caches = self.config.caches
-        self.cache = FileCache(caches.octets, caches.files, caches.valid)
-        self.batch = Batch(self.config, self.loop, self.cache, self.log, re_raise)
-
-    def forget(self, connection: Connection) -> None:
-        self.gone.append(connection)
-
-    def complain(self, level: int, message: str, *values: object) -> None:
-        self.complaints.append(message % values)
-
-
-@dataclass
-class Dialogue:
-    """A connection, and the client at its other end."""
-
-    service: FakeService
-    connection: Connection
-    client: socket.socket
-
-    def say(self, octets: bytes) -> None:
-        """Send, and give the server its turns until it has nothing more to do."""
-        self.client.sendall(octets)
-        self.turn()
-
-    def turn(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.service.loop.again(lambda: None)
-            self.service.loop.turn(self.service.batch.answer)
-
-    def heard(self) -> bytes:
-        """What has arrived at the client."""
-        octets = b""
-        while True:
-            try:
-                more = self.client.recv(1 << 20)
-            except BlockingIOError:
-                return octets
-            if not more:
-                return octets
-            octets += more
-
-    def ended(self) -> bool:
-        """Whether the server has finished sending."""
-        try:
-            return self.client.recv(1) == b""
-        except BlockingIOError:
-            return False
-
-    def wait(self, seconds: float) -> None:
-        """Let so much time pass, and the worker's sweep look at the deadline."""
-        loop = self.service.loop
-        loop.now += seconds
-        if self.connection.deadline <= loop.now:
-            self.connection.on_deadline()
-
-    def drain(self) -> None:
-        self.service.draining = True
-        self.service.batch.stop()
-
-    @property
-    def state(self) -> State:
-        return self.connection.state
 
 
 @pytest.fixture
@@ -144,22 +34,12 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def dialogue(root: Path) -> Iterator[Dialogue]:
     service = FakeService(load([str(root), "--workers", "1"], {}))
-    ours, client = socket.socketpair()
-    ours.setblocking(False)
-    client.setblocking(False)
-    connection = Connection(service, ours, b"192.0.2.1")
-    connection.start()
-    yield Dialogue(service, connection, client)
-    connection.close()
-    client.close()
+    with dialogue_with(service) as dialogue:
+        yield dialogue
     service.loop.close()
 
 
 GET = b"GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-def statuses(octets: bytes) -> list[int]:
-    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", octets)]
 
 
 def test_a_request_is_answered_and_the_connection_waits_for_the_next(dialogue: Dialogue) -> None:
@@ -372,7 +252,7 @@ def test_no_descriptor_stays_open(dialogue: Dialogue) -> None:
 
 
 def test_while_draining_every_answer_is_the_last(dialogue: Dialogue) -> None:
-    dialogue.drain()
+    dialogue.service.drain()
     dialogue.say(GET)
 
     assert b"\r\nConnection: close\r\n" in dialogue.heard()
@@ -383,7 +263,7 @@ def test_while_draining_every_answer_is_the_last(dialogue: Dialogue) -> None:
 def test_a_request_on_its_way_while_draining_is_answered(dialogue: Dialogue, first: bytes) -> None:
     dialogue.say(first)
     dialogue.heard()
-    dialogue.drain()
+    dialogue.service.drain()
     dialogue.connection.on_drain()
     dialogue.wait(4.9)
     dialogue.say(GET)

@@ -54,13 +54,20 @@ def test_port_0_becomes_one_free_port_for_all_slots(listening: Listen) -> None:
 
 def test_connections_are_spread_over_the_slots(listening: Listen) -> None:
     (listener,) = listening(tcp(), slots=2, backlog=128)
-    clients = [socket.create_connection(listener.sockets[0].getsockname()) for _ in range(64)]
+    clients = [connected(listener.sockets[0].getsockname()) for _ in range(64)]
     counts = [accept_all(sock) for sock in listener.sockets]
     for client in clients:
         client.close()
 
     assert sum(counts) == 64
     assert min(counts) > 0
+
+
+def connected(name: tuple[object, ...]) -> socket.socket:
+    """A client that has sent something: before that, a connection is not given to the server."""
+    client = socket.create_connection(name)
+    client.sendall(b"GET")
+    return client
 
 
 def accept_all(sock: socket.socket) -> int:
@@ -76,7 +83,7 @@ def accept_all(sock: socket.socket) -> int:
 
 def test_accepted_sockets_inherit_the_options(listening: Listen) -> None:
     (listener,) = listening(tcp())
-    with socket.create_connection(listener.sockets[0].getsockname()):
+    with connected(listener.sockets[0].getsockname()):
         accepted, _ = listener.sockets[0].accept()
     with accepted:
         options = (
@@ -114,7 +121,7 @@ def test_every_address_means_ipv6_and_ipv4(listening: Listen) -> None:
     port = port_of(listener)
     peers = []
     for host in ("127.0.0.1", "::1"):
-        with socket.create_connection((host, port)):
+        with connected((host, port)):
             accepted, address = listener.sockets[0].accept()
             accepted.close()
             peers.append(peer_of(address))

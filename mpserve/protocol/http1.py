@@ -111,6 +111,11 @@ class Http1Protocol:
         return self._state is HEAD and not self.buffered
 
     @property
+    def line(self) -> bytes:
+        """The request line of the head that is arriving; b"" while none is understood."""
+        return b" ".join(self._line) if self._line is not None else b""
+
+    @property
     def head_begun(self) -> bool:
         """Whether a head has begun to arrive; empty lines before it do not count."""
         first = self._buffer[self._position : self._position + 1]
@@ -139,8 +144,7 @@ class Http1Protocol:
             return self._maybe_request()
         except HTTPError as error:
             self._state = CLOSED
-            if self._line is not None:
-                error.line = b" ".join(self._line)
+            error.line = self.line
             raise
 
     def _maybe_request(self) -> Request | None:

@@ -317,8 +317,9 @@ def is_corpus(root: Path | str, *, load: bool = True) -> bool:
 def check(root: Path | str, *, load: bool = True) -> None:
     """Raise CorpusError unless every file of the corpus stands in `root` with its size and modification time."""
     if not is_corpus(root, load=load):
-        message = f"{root} is not a corpus of this version; ./scripts/make-corpus makes one"
-        raise CorpusError(message)
+        raise CorpusError(
+            f"{root} is not a corpus of this version; ./scripts/make-corpus makes one"
+        )
     base = os.fsencode(root)
     for each in (TREE if load else CORE).values():
         _check_file(base, each)
@@ -329,11 +330,11 @@ def _check_file(base: bytes, wanted: File) -> None:
     try:
         found = os.lstat(path)
     except OSError as error:
-        message = f"{os.fsdecode(path)}: {error.strerror}: the corpus is damaged; make it anew"
-        raise CorpusError(message) from error
+        raise CorpusError(
+            f"{os.fsdecode(path)}: {error.strerror}: the corpus is damaged; make it anew"
+        ) from error
     if not stat.S_ISREG(found.st_mode) or found.st_size != wanted.size:
-        message = f"{os.fsdecode(path)} is not what the corpus has there; make it anew"
-        raise CorpusError(message)
+        raise CorpusError(f"{os.fsdecode(path)} is not what the corpus has there; make it anew")
 
 
 def _make_room(root: Path) -> None:
@@ -341,11 +342,11 @@ def _make_room(root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         occupied = any(root.iterdir())
     except OSError as error:
-        message = f"cannot make a corpus in {root}: {error.strerror}"
-        raise CorpusError(message) from error
+        raise CorpusError(f"cannot make a corpus in {root}: {error.strerror}") from error
     if occupied:
-        message = f"{root} holds something else; a corpus is made in a new or empty directory"
-        raise CorpusError(message)
+        raise CorpusError(
+            f"{root} holds something else; a corpus is made in a new or empty directory"
+        )
 
 
 def _write(base: bytes, wanted: File) -> None:

@@ -108,7 +108,7 @@ def prepare_nginx_cache(plan: Plan) -> list[str]:
 
 
 def prepare_nginx_push(plan: Plan) -> list[str]:
-    """The same, sending without TCP_CORK: cheaper where files are large, dearer where they are small."""
+    """As nginx-cache, but without TCP_CORK: cheaper for large files, dearer for small ones."""
     command = prepare_nginx_cache(plan)
     config = plan.home / "nginx.conf"
     plan.write(config.name, config.read_text(encoding="utf-8").replace("nopush on", "nopush off"))
@@ -262,8 +262,6 @@ def prepare_mpserve(plan: Plan) -> list[str]:
         *("--bind", f"{HOST}:{plan.port}"),
         *("--workers", str(plan.workers)),
         *("--access-log", str(plan.access_log) if plan.access_log else "off"),
-        *("--keepalive-timeout", "3600"),
-        *("--send-timeout", "3600"),
         str(plan.root),
     ]
 
@@ -357,8 +355,8 @@ class Peer(AbstractContextManager["Peer"]):
         return f"http://{self.host}:{self.port}"
 
     def pids(self) -> list[int]:
-        """All its processes: they share the session that it was started in."""
-        return sorted(pid for pid, session in sessions() if session == self.process.pid)
+        """All its processes: they share the process group that it was started in."""
+        return sorted(pid for pid, group in groups() if group == self.process.pid)
 
     def stop(self) -> None:
         """Ends all its processes: with TERM first, by force when that takes too long."""
@@ -392,8 +390,8 @@ class Peer(AbstractContextManager["Peer"]):
         self.stop()
 
 
-def sessions() -> Iterator[tuple[int, int]]:
-    """(process, its session) for every living process."""
+def groups() -> Iterator[tuple[int, int]]:
+    """(process, its process group) for every living process."""
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -402,9 +400,9 @@ def sessions() -> Iterator[tuple[int, int]]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         # The name stands in parentheses and may hold anything: the fields begin after the last one.
-        state, _parent, _group, session = stat[stat.rindex(b")") + 2 :].split()[:4]
+        state, _parent, group = stat[stat.rindex(b")") + 2 :].split()[:3]
         if state not in (b"Z", b"X"):
-            yield int(entry), int(session)
+            yield int(entry), int(group)
 
 
 def signal_all(pids: Sequence[int], number: signal.Signals) -> None:
@@ -483,7 +481,7 @@ def launch(
             stderr=errors,
             env=environment,
             cwd=PROJECT,  # where `-m mpserve` finds this checkout
-            start_new_session=True,
+            process_group=0,
         )
     return process, complaints
 

@@ -146,14 +146,12 @@ class Server:
         code = self._running.wait(STOP_TIMEOUT) if self._lines.ended else None
         self.kill()
         state = "is silent" if code is None else f"exited with status {code}"
-        message = f"{' '.join(self.command)} {state}:\n{self.stderr}"
-        raise ServerError(message)
+        raise ServerError(f"{' '.join(self.command)} {state}:\n{self.stderr}")
 
     def wait_for_line(self, pattern: str, count: int = 1, timeout: float = START_TIMEOUT) -> None:
         """Wait until `count` lines of standard error match `pattern`."""
         if not self._lines.wait_for(re.compile(pattern), count, timeout):
-            message = f"no line like {pattern!r} came:\n{self.stderr}"
-            raise ServerError(message)
+            raise ServerError(f"no line like {pattern!r} came:\n{self.stderr}")
 
     def signal(self, number: signal.Signals) -> None:
         """Send the master a signal."""
@@ -175,8 +173,9 @@ class Server:
             self.wait()
         except subprocess.TimeoutExpired as error:
             self.kill()
-            message = f"{self!r} did not stop within {STOP_TIMEOUT} s of TERM:\n{self.stderr}"
-            raise ServerError(message) from error
+            raise ServerError(
+                f"{self!r} did not stop within {STOP_TIMEOUT} s of TERM:\n{self.stderr}"
+            ) from error
 
     def kill(self) -> None:
         """End the process, and whatever it has started, at once."""
@@ -229,8 +228,7 @@ class Server:
     @property
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            message = f"{self!r} has not been started"
-            raise ServerError(message)
+            raise ServerError(f"{self!r} has not been started")
         return self._process
 
     @property

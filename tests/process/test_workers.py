@@ -180,6 +180,21 @@ def test_term_lets_a_request_on_its_way_be_answered(serve: Serve) -> None:
     assert server.wait() == 0
 
 
+def test_term_answers_a_client_that_has_connected_and_not_asked_yet(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    clients = [connect(server) for _ in range(20)]
+    server.signal(signal.SIGTERM)
+    server.wait_for_line("stopping")
+    for client in clients:
+        client.sendall(REQUEST)
+    answers = [answer(client) for client in clients]
+    for client in clients:
+        client.close()
+
+    assert all(got.endswith(b"\r\n\r\nhello\n") for got in answers)
+    assert server.wait() == 0
+
+
 def refused(server: Server) -> bool:
     try:
         connect(server).close()
