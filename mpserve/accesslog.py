@@ -323,9 +323,12 @@ class AccessLog:
         """Log an exchange that ended at `ended` (monotonic seconds), `wall` (epoch seconds)."""
         if self._destination is None:
             return
-        request = exchange.request
+        about = exchange.about
+        if about is None:
+            request = exchange.request
+            about = self._about(exchange.line, request.fields if request else NO_FIELDS)
         self.record(
-            self._about(exchange.line, request.fields if request else NO_FIELDS),
+            about,
             exchange.peer,
             exchange.status,
             exchange.content_sent,

@@ -110,6 +110,7 @@ class Batch:
     """What is to be answered in this turn: single heads, and runs of heads that came together."""
 
     __slots__ = (
+        "_answers",
         "_cache",
         "_keepalive",
         "_limits",
@@ -127,6 +128,7 @@ class Batch:
     ) -> None:
         longest = min(LONGEST_HEAD, config.limits.head)
         self._memo = Memo(config.caches.octets, config.caches.files, longest)
+        self._answers = self._memo.answers
         self._cache = cache
         self._loop = loop
         self._log = log
@@ -146,8 +148,8 @@ class Batch:
         self._memo.stop()
 
     def add(self, connection: Repeating, octets: bytes) -> None:
-        """What an idle connection has received: a known head is answered by `answer`, any other now."""
-        answer = self._memo.find(octets)
+        """All that an idle connection had to receive: a known head is answered by `answer`, any other now."""
+        answer = self._answers.young.get(octets) or self._memo.find(octets)
         if answer is not None:
             self._singles.append((connection, octets, answer))
         elif -1 < octets.find(END_OF_HEAD) < len(octets) - len(END_OF_HEAD):
@@ -163,7 +165,9 @@ class Batch:
         fields = made.request.fields
         if ignored is None or any(fields[name] != value for name, value in ignored.items()):
             return
-        fields = {name: value for name, value in fields.items() if name not in ignored}
+        # Nobody asks for a Cookie: it is as long as the rest, and one client's own.
+        left_out = ignored.keys() | {b"cookie"}
+        fields = {name: value for name, value in fields.items() if name not in left_out}
         request = dataclasses.replace(made.request, fields=fields)
         before, _, after = made.head.partition(self._loop.date_line)
         content = read_spans(made.content, made.witnesses)
@@ -174,6 +178,8 @@ class Batch:
     def _may_repeat(self, octets: bytes, made: Made) -> bool:
         """Whether all there is to know about the request is in its head, and every limit is kept."""
         request = made.request
+        if not octets.startswith(b"%b\r\n" % request.line):
+            return False
         if request.method not in (b"GET", b"HEAD") or request.fields.keys() & NOT_IN_THE_HEAD:
             return False
         lines = reduce(octets).count(b"\r\n") - 2 + MOST_IGNORED
@@ -181,6 +187,8 @@ class Batch:
 
     def answer(self) -> None:
         """Answer all that has been added. To be called when no more is received before it."""
+        if self._stopped:
+            self._release()
         if self._singles:
             singles, self._singles = self._singles, []
             self._answer_singles(singles)
@@ -192,10 +200,21 @@ class Batch:
                 except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
                     self._on_bug(run.connection.take, bug)
 
+    def _release(self) -> None:
+        """Leave all that has been added to the long way."""
+        added = [(connection, head) for connection, head, _ in self._singles]
+        added += [(run.connection, b"".join((*run.heads, run.rest))) for run in self._runs]
+        self._singles, self._runs = [], []
+        for connection, octets in added:
+            try:
+                connection.take(octets)
+            except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
+                self._on_bug(connection.take, bug)
+
     def _answer_singles(self, singles: list[tuple[Repeating, bytes, Prepared]]) -> None:
         """One send for each: the hottest lines of the server."""
         loop = self._loop
-        moment = self._next_moment()
+        moment = self._cache.next_moment(loop.now)
         date_line, deadline = loop.date_line, loop.now + self._keepalive
         logged = self._log.enabled
         for connection, head, answer in singles:
@@ -203,12 +222,14 @@ class Batch:
                 if answer.moment != moment and not answer.agrees(moment):
                     self._forget(connection, head)
                     continue
-                octets = b"%b%b%b" % (answer.before, date_line, answer.after)
-                taken = 0
-                if not answer.pieces:
-                    # No room, or nobody there: `repeat` finds out.
-                    with contextlib.suppress(OSError):
-                        taken = connection.sock.send(octets, MSG_DONTWAIT)
+                if answer.pieces:
+                    connection.repeat(head, answer, 0)
+                    continue
+                octets = b"".join((answer.before, date_line, answer.after))
+                try:
+                    taken = connection.sock.send(octets, MSG_DONTWAIT)
+                except OSError:  # no room, or nobody there: `repeat` finds out
+                    taken = 0
                 if taken != len(octets):
                     connection.repeat(head, answer, taken)
                     continue
@@ -223,10 +244,6 @@ class Batch:
             except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
                 self._on_bug(connection.take, bug)
 
-    def _next_moment(self) -> int:
-        """The moment that witnesses are asked for; when stopped, none that they could agree at."""
-        return -1 if self._stopped else self._cache.next_moment(self._loop.now)
-
     def _forget(self, connection: Repeating, head: bytes) -> None:
         """A witness disagrees: the answer is made anew."""
         self._memo.drop(head)
@@ -234,27 +251,20 @@ class Batch:
 
     def _note(self, connection: Repeating, head: bytes, answer: Prepared) -> None:
         """Log an answer that has gone whole."""
-        about, loop, log = self._about(head, answer), self._loop, self._log
+        about, loop, log = self.about(head, answer), self._loop, self._log
         duration = time.monotonic() - loop.now if log.timed else 0.0
         log.record(about, connection.peer, answer.status, answer.length, duration, loop.wall)
 
-    def _about(self, head: bytes, answer: Prepared) -> tuple[bytes, ...]:
-        """What the log says of a request."""
-        fields = self.fields(head, answer)
-        if fields is answer.request.fields:
-            return answer.about
-        return self._log.about(answer.request.line, fields)
-
-    def fields(self, head: bytes, answer: Prepared) -> dict[bytes, bytes]:
-        """The fields of `head`, those that the memo ignores included."""
-        ignored = ignored_fields(head)
-        fields = answer.request.fields
-        if ignored is None or ignored.keys() & fields.keys():
+    def about(self, head: bytes, answer: Prepared) -> tuple[bytes, ...]:
+        """What the log says of a request: the fields that the memo ignores are its own."""
+        ignored = ignored_fields(head) if self._log.enabled else {}
+        if ignored is None or ignored.keys() & answer.request.fields.keys():
             protocol = Http1Protocol(self._limits)
             protocol.receive(head)
             request = protocol.next_request()
-            return request.fields if request is not None else fields
-        return fields | ignored if ignored else fields
+            assert request is not None  # the same head but for lines that change nothing
+            return self._log.about(answer.line, request.fields)
+        return self._log.about(answer.line, ignored) if ignored else answer.about
 
     # Runs
 
@@ -267,12 +277,12 @@ class Batch:
             answer = self._memo.find(head)
             if answer is None or answer.pieces or size > RUN_SIZE:
                 break
+            if not answer.persistent and end < len(octets):
+                break  # what follows is not answered, but has to be received: see `lingering`
             run.heads.append(head)
             run.answers.append(answer)
             size += len(answer.after)
             start = end
-            if not answer.persistent:
-                break
         if not run.heads:
             connection.take(octets)
             return
@@ -281,14 +291,14 @@ class Batch:
 
     def _answer_run(self, run: Run) -> None:
         """Send the answers of a run together, as far as their witnesses agree."""
-        moment = self._next_moment()
+        moment = self._cache.next_moment(self._loop.now)
         for index, answer in enumerate(run.answers):
             if answer.moment != moment and not answer.agrees(moment):
                 self._memo.drop(run.heads[index])
                 run.cut(index)
                 break
         date_line = self._loop.date_line
-        answers = [b"%b%b%b" % (each.before, date_line, each.after) for each in run.answers]
+        answers = [b"".join((each.before, date_line, each.after)) for each in run.answers]
         octets = b"".join(answers)
         taken = 0
         with contextlib.suppress(OSError):  # as above

@@ -7,7 +7,6 @@ only makes them take turns, and keeps the deadline.
 from __future__ import annotations
 
 import _socket
-import dataclasses
 import logging
 import select
 import time
@@ -121,11 +120,72 @@ class Service(Protocol):
     @property
     def batch(self) -> Batch: ...
 
+    def welcome(self, connection: Connection) -> None:
+        """`connection` is there to stay."""
+
     def forget(self, connection: Connection) -> None:
         """`connection` is closed."""
 
     def complain(self, level: int, message: str, *values: object) -> None:
         """One line for the error log."""
+
+
+class Visitor:
+    """A client that has just been accepted. Most ask once, get an answer that is known, and leave.
+
+    Who stays becomes a Connection.
+    """
+
+    __slots__ = ("_service", "deadline", "peer", "polled", "sock")
+
+    def __init__(self, service: Service, sock: _socket.socket, peer: bytes) -> None:
+        self._service = service
+        self.sock = sock
+        self.peer = peer
+        self.polled = False
+        self.deadline = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Visitor {self.peer.decode('latin-1')}>"
+
+    def start(self) -> None:
+        """The first request is often there already."""
+        try:
+            octets = self.sock.recv(RECEIVE_SIZE, MSG_DONTWAIT)
+        except OSError:  # nothing yet; if worse, the next call tells
+            self._stay().poll()
+            return
+        if 0 < len(octets) < RECEIVE_SIZE:
+            self._service.batch.add(self, octets)
+        else:
+            self.take(octets)
+
+    def take(self, octets: bytes) -> None:
+        """The first octets are not a head that is known: the long way."""
+        connection = self._stay()
+        connection.readable = len(octets) == RECEIVE_SIZE
+        connection.take(octets)
+
+    def repeat(self, head: bytes, answer: Prepared, taken: int, rest: bytes = b"") -> None:
+        """As a connection's."""
+        self._stay().repeat(head, answer, taken, rest)
+
+    def poll(self) -> None:
+        """The answer has gone, and another request may follow."""
+        connection = self._stay()
+        connection.deadline = self.deadline
+        connection.poll()
+
+    def close(self) -> None:
+        """The answer has gone, and nothing follows."""
+        self.sock.close()
+
+    reset = close
+
+    def _stay(self) -> Connection:
+        connection = Connection(self._service, self.sock, self.peer)
+        self._service.welcome(connection)
+        return connection
 
 
 class Connection:
@@ -169,39 +229,26 @@ class Connection:
 
     # Called by the worker, by the loop and by the batch.
 
-    def start(self) -> None:
-        """The connection has been accepted: the first request is often there already."""
-        try:
-            octets = self.sock.recv(RECEIVE_SIZE, MSG_DONTWAIT)
-        except OSError:  # nothing yet; if worse, the next call tells
-            self.poll()
-            return
-        self._received(octets)
-
     def on_event(self, mask: int) -> None:
         """The socket has become readable or writable."""
-        if mask & READABLE:
-            if self.state is IDLE and not mask & HUNG_UP:
-                self._receive()
+        if self.state is not IDLE or mask & HUNG_UP:
+            if mask & READABLE:
+                self.readable = True
+            self.proceed()
+        elif mask & select.EPOLLIN:
+            # Between two requests: what comes is most often a head that has been seen before.
+            try:
+                octets = self.sock.recv(RECEIVE_SIZE)
+            except OSError:  # nothing after all, or worse: the long way finds out
+                self.readable = True
+                self.proceed()
                 return
-            self.readable = True
-        self.proceed()
-
-    def _receive(self) -> None:
-        """Between two requests: what comes is most often a head that has been seen before."""
-        try:
-            octets = self.sock.recv(RECEIVE_SIZE, MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.close()
-            return
-        self._received(octets)
-
-    def _received(self, octets: bytes) -> None:
-        # Short of what was asked for, it is all there is (epoll(7)): a later octet is a new event.
-        self.readable = len(octets) == RECEIVE_SIZE
-        self._service.batch.add(self, octets)
+            # Short of what was asked for, it is all there is (epoll(7)): a later octet is a new event.
+            if len(octets) < RECEIVE_SIZE:
+                self._service.batch.add(self, octets)
+            else:
+                self.readable = True
+                self.take(octets)
 
     def take(self, octets: bytes) -> None:
         """IDLE: octets have come that the batch has no answer to. The long way."""
@@ -221,11 +268,10 @@ class Connection:
         self.poll()
         self.protocol.repeat(answer.request, rest)
         loop = self._service.loop
-        octets = b"%b%b%b" % (answer.before, loop.date_line, answer.after)
-        fields = self._service.batch.fields(head, answer)
-        request = dataclasses.replace(answer.request, fields=fields)
-        size = octets.index(b"\r\n\r\n") + 4
-        self.exchange = Exchange(self.peer, request, request.line, answer.status, loop.now, size)
+        line, size = answer.line, answer.head_size + len(loop.date_line)
+        about = self._service.batch.about(head, answer)
+        self.exchange = Exchange(self.peer, None, line, answer.status, loop.now, size, about=about)
+        octets = b"".join((answer.before, loop.date_line, answer.after))
         self.transport.push(octets, answer.pieces, taken)
         self._enter(SENDING, self._service.config.timeouts.send)
         self.proceed()

@@ -18,12 +18,14 @@ from mpserve.config import Site
 from mpserve.generations import Cost, Generations
 from mpserve.loop import Loop
 from mpserve.protocol.message import FileSpan, Piece
-from mpserve.protocol.representation import Found, Outcome, Resource
+from mpserve.protocol.representation import Found, Outcome, Resource, of_file
 from mpserve.protocol.target import Target
-from mpserve.witness import Place, Witness, settled, sight_of, witness
+from mpserve.witness import Place, Sight, Witness, settled, sight_of, witness
 
 # Content up to so many octets is kept in memory and leaves in one call with its head.
 MOST_IN_MEMORY: Final = 64 * 1024
+# A file that changes while it is read is read so many times, and then sent as it comes.
+MOST_READINGS: Final = 3
 # An entry's own octets: names, field lines, witnesses, places in dictionaries.
 OVERHEAD: Final = 3000
 
@@ -71,28 +73,30 @@ class FileCache:
             if all(each.agrees(moment) for each in kept.witnesses):
                 return kept
             self._kept.drop(key)
-        resource = files.lookup(site, target, loop.wall)
-        if not self._kept.keeps:
+        resource, sight = read(files.lookup(site, target, loop.wall), site, loop.wall)
+        if not self._kept.keeps or (isinstance(resource, Found) and sight is None):
             return Looked(resource, None)
-        looked = self._examined(site, target, resource, loop.wall)
+        looked = Looked(resource, self._witnesses(site, target, resource, sight))
         if looked.witnesses is not None:
             self._kept.put(key, looked, cost(looked))
         return looked
 
-    def _examined(self, site: Site, target: Target, resource: Resource, now: float) -> Looked:
-        """`resource` with its witnesses, if it may be kept; a small file's octets have been read."""
+    def _witnesses(
+        self, site: Site, target: Target, resource: Resource, sight: Sight
+    ) -> tuple[Witness, ...] | None:
+        """Who can say whether `target` still names `resource`, whose file looked like `sight`."""
         try:
-            witnesses = asked(looked_at(site, target))
-            if resource is Outcome.MISSING and not any(each.sight for each in witnesses):
-                return Looked(resource, witnesses)
+            seen = asked(looked_at(site, target))
+            if resource is Outcome.MISSING and not any(each.sight for each in seen):
+                return seen
             if resource is Outcome.NO_SLASH:
-                itself = self._place(witnesses[-1].path, root=False)
-                return Looked(resource, (*self._places_on_the_way(site, witnesses)[:-1], itself))
-            if isinstance(resource, Found):
-                return examined_file(resource, self._places_on_the_way(site, witnesses), now)
+                itself = self._place(seen[-1].path, root=False)
+                return (*self._places_on_the_way(site, seen)[:-1], itself)
+            if isinstance(resource, Found) and seen[-1].sight == sight:
+                return self._places_on_the_way(site, seen)
         except OSError:  # it cannot be told what is there: then it cannot be kept either
             pass
-        return Looked(resource, None)
+        return None
 
     def _places_on_the_way(self, site: Site, seen: tuple[Witness, ...]) -> tuple[Witness, ...]:
         """Every directory from the root to the last that was `seen`, and that. Raises OSError at a link."""
@@ -139,7 +143,8 @@ def asked(paths: Iterator[bytes]) -> tuple[Witness, ...]:
 def looked_at(site: Site, target: Target) -> Iterator[bytes]:
     """The paths that decide what `target` names, in the order in which they were tried.
 
-    A target that no file can have is missing whatever is there, and has none.
+    A target that no file can have is missing whatever is there, and has none. Where directories are
+    listed, a missing one is missing only until it is there.
     """
     if not files.may_be_named(site, target):
         return
@@ -149,24 +154,41 @@ def looked_at(site: Site, target: Target) -> Iterator[bytes]:
         return
     for name in site.index:
         yield b"%b/%b" % (path, name)
+    if site.listing:
+        yield path
 
 
-def examined_file(found: Found, witnesses: tuple[Witness, ...], now: float) -> Looked:
-    """`found`, if the descriptor and the first path where anything is agree, and nothing changed lately."""
+def read(resource: Resource, site: Site, now: float) -> tuple[Resource, Sight]:
+    """`resource` with a small file's octets in memory, and what its file looks like; None: it may change unseen.
+
+    What is said of a small file is true of the octets that are sent: it is read again if it changed
+    meanwhile. For a larger one, which is sent from its descriptor, nobody can promise that.
+    """
+    if not isinstance(resource, Found):
+        return resource, None
+    try:
+        return read_file(resource, site, now)
+    except OSError:  # whoever sends it will find out
+        return resource, None
+
+
+def read_file(found: Found, site: Site, now: float) -> tuple[Found, Sight]:
+    """See `read`."""
     (representation,) = found.representations
-    source = representation.source
-    assert isinstance(source, files.File)
-    status = os.fstat(source.fd)
-    seen = witnesses[-1].sight
-    if seen != sight_of(status) or not settled(status, now):
-        return Looked(found, None)
-    if representation.length > MOST_IN_MEMORY:
-        return Looked(found, witnesses)
-    content = os.pread(source.fd, representation.length + 1, 0)
-    # What was read counts only if nothing changed meanwhile.
-    if len(content) != representation.length or sight_of(os.fstat(source.fd)) != seen:
-        return Looked(found, None)
-    return Looked(Found((dataclasses.replace(representation, source=content),)), witnesses)
+    file = representation.source
+    assert isinstance(file, files.File)
+    for _ in range(MOST_READINGS):
+        status = os.fstat(file.fd)
+        sight = sight_of(status) if settled(status, now) else None
+        if sight is None:  # it changed lately, perhaps after it was looked up
+            size, mtime, media_type = status.st_size, status.st_mtime_ns, representation.media_type
+            representation = of_file(file, size, mtime, media_type, now, site.replaced)
+        if status.st_size > MOST_IN_MEMORY:
+            return Found((representation,)), sight
+        content = os.pread(file.fd, status.st_size + 1, 0)
+        if len(content) == status.st_size and sight_of(os.fstat(file.fd)) == sight_of(status):
+            return Found((dataclasses.replace(representation, source=content),)), sight
+    return Found((representation,)), None
 
 
 def read_spans(pieces: tuple[Piece, ...], witnesses: tuple[Witness, ...]) -> tuple[Piece, ...]:

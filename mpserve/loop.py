@@ -104,8 +104,9 @@ class Loop:
         events = self._epoll.poll(self._wait())
         self.read_clock()
         again, self._again = self._again, []
+        handler_of = self._handlers.get
         for fd, mask in events:
-            handler = self._handlers.get(fd)
+            handler = handler_of(fd)
             if handler is None:  # an earlier event of this turn closed it
                 continue
             try:

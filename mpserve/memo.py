@@ -58,7 +58,9 @@ class Prepared:
         "about",
         "after",
         "before",
+        "head_size",
         "length",
+        "line",
         "moment",
         "persistent",
         "pieces",
@@ -78,8 +80,10 @@ class Prepared:
         about: tuple[bytes, ...],
     ) -> None:
         """`head` is what comes before and after the Date line."""
+        self.head_size = len(head[0]) + len(head[1])  # octets, the Date line aside
         small = all(type(piece) is bytes for piece in content)
         self.request = request  # without the ignored fields
+        self.line = request.line
         self.status = status
         self.before, self.after = head
         if small:
@@ -107,37 +111,40 @@ class Prepared:
 class Memo:
     """Answers by what decides them: the head without the lines that decide nothing."""
 
-    __slots__ = ("_answers", "_longest")
+    __slots__ = ("_longest", "answers")
 
     def __init__(self, octets: int, files: int, longest: int) -> None:
-        self._answers: Generations[bytes, Prepared] = Generations(octets, files)
+        self.answers: Generations[bytes, Prepared] = Generations(octets, files)
         self._longest = longest  # octets: a longer head is not a matter for the memo
 
     def __repr__(self) -> str:
-        return f"<Memo {self._answers!r}>"
+        return f"<Memo {self.answers!r}>"
 
     @property
     def keeps(self) -> bool:
         """Whether anything is kept at all."""
-        return self._answers.keeps
+        return self.answers.keeps
 
     def find(self, head: bytes) -> Prepared | None:
-        """The answer to `head`, if one is kept. Its witnesses have not been asked."""
+        """The answer to `head`, if one is kept. Its witnesses have not been asked.
+
+        A head that is its own key is found sooner in `answers.young`.
+        """
         if len(head) > self._longest:
             return None
-        return self._answers.young.get(head) or self._answers.get(reduce(head))
+        return self.answers.get(reduce(head))
 
     def put(self, head: bytes, answer: Prepared) -> None:
         """Keep `answer` as the one to `head`."""
         if len(head) <= self._longest:
             key = reduce(head)
             files = 1 if answer.pieces else 0
-            self._answers.put(key, answer, Cost(len(key) + answer.size, files))
+            self.answers.put(key, answer, Cost(len(key) + answer.size, files))
 
     def drop(self, head: bytes) -> None:
         """Forget the answer to `head`."""
-        self._answers.drop(reduce(head))
+        self.answers.drop(reduce(head))
 
     def stop(self) -> None:
         """Forget everything, and keep nothing from now on."""
-        self._answers.stop()
+        self.answers.stop()

@@ -14,9 +14,14 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from mpserve.protocol.representation import SETTLE_TIME
+
+# What changed less than so many seconds ago is not kept. A second more than time stamps need to tell two
+# changes apart: they may lag behind the clock by a tick of it, and what is said in whole seconds, as
+# Last-Modified is, counts for If-Range only when it is that much older.
+KEPT_AFTER: Final = SETTLE_TIME + 1.0
 
 # What stat shows of a file: device, inode, size, mtime and ctime (ns). None: nothing is there.
 Sight: TypeAlias = tuple[int, int, int, int, int] | None
@@ -67,14 +72,14 @@ class Place(Witness):
         status = self._stat(path)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(path)
-        super().__init__(path, (status.st_dev, status.st_ino, 0, 0, 0))
+        super().__init__(path, identity_of(status))
 
     def _looks_the_same(self) -> bool:
         try:
             status = self._stat(self.path)
         except OSError:
             return False
-        return self.sight == (status.st_dev, status.st_ino, 0, 0, 0)
+        return self.sight == identity_of(status)
 
 
 def witness(path: bytes) -> Witness:
@@ -96,11 +101,19 @@ def sight_of(status: os.stat_result) -> Sight:
     )
 
 
+def identity_of(status: os.stat_result) -> Sight:
+    """What `status` says of a directory, whatever is in it.
+
+    A file or a link may get the inode of a directory that is gone: so its kind is a part of it.
+    """
+    return (status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode), 0, 0)
+
+
 def settled(status: os.stat_result, now: float) -> bool:
     """Whether the next change would certainly show: time stamps have a granularity.
 
     A change within the same tick of the file system's clock as the one before leaves no trace. So what
-    changed less than SETTLE_TIME ago, or in the future, is served but not kept.
+    changed less than KEPT_AFTER ago, or in the future, is served but not kept.
     """
     latest = max(status.st_mtime_ns, status.st_ctime_ns) / 1_000_000_000
-    return now - latest >= SETTLE_TIME
+    return now - latest >= KEPT_AFTER

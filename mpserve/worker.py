@@ -16,7 +16,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from mpserve.batch import Batch
-from mpserve.connection import Connection
+from mpserve.connection import Connection, Visitor
 from mpserve.filecache import FileCache
 from mpserve.listeners import accept_at_once, peer_of
 from mpserve.loop import Loop
@@ -36,7 +36,7 @@ EXIT_BUG: Final = 70  # EX_SOFTWARE
 
 # How many connections one event may bring in from the own slot; from a sibling's, whose worker is
 # only busy for the moment, it is one.
-ACCEPT_OWN: Final = 8
+ACCEPT_OWN: Final = 32
 # A wake-up given to a worker that dies before it accepts is lost; so every slot is looked at this
 # often (seconds) without being asked.
 ACCEPT_SWEEP: Final = 0.5
@@ -168,10 +168,16 @@ class Worker:
         """An exception that nobody foresaw: it costs the connection it happened in, and no other."""
         owner: Any = getattr(handler, "__self__", handler)
         logger.error("worker %d: a bug, in %r", self.slot, owner, exc_info=bug)
-        if isinstance(owner, Connection):
+        if isinstance(owner, Connection | Visitor):
             owner.reset()
 
     # What connections ask of their worker
+
+    def welcome(self, connection: Connection) -> None:
+        """`connection` is there to stay."""
+        self.connections.add(connection)
+        if self.draining:
+            connection.on_drain()
 
     def forget(self, connection: Connection) -> None:
         """`connection` is closed."""
@@ -223,9 +229,7 @@ class Worker:
                 return False
             raise
         accepted = _socket.socket(sock.family, sock.type, sock.proto, fd)
-        connection = Connection(self, accepted, peer_of(address))
-        self.connections.add(connection)
-        self.loop.guarded(connection.start)
+        self.loop.guarded(Visitor(self, accepted, peer_of(address)).start)
         return True
 
     def _pause(self, error: OSError) -> None:

@@ -229,7 +229,7 @@ def test_a_client_that_resets_costs_a_log_line_and_nothing_else(root: Path) -> N
         ours, _ = server.accept()
     ours.setblocking(False)
     connection = Connection(service, ours, b"192.0.2.1")
-    connection.start()
+    connection.poll()
     client.sendall(GET.replace(b"a.txt", b"big"))
     service.loop.turn(service.batch.answer)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -318,7 +318,7 @@ def test_a_file_that_cannot_be_read_on_ends_the_connection(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "sendfile", sendfile)
-    dialogue.say(GET)
+    dialogue.say(GET.replace(b"a.txt", b"big"))
 
     assert dialogue.state is State.CLOSED
     assert "Input/output error" in dialogue.service.complaints[0]

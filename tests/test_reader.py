@@ -23,6 +23,7 @@ from tests.harness.reader import (
 )
 
 DATE = b"Date: Thu, 20 Nov 2025 12:00:00 GMT\r\n"
+DATED = b"Last-Modified: Thu, 20 Nov 2025 11:00:00 GMT\r\n"
 STRICT = b'ETag: "1"\r\nAccept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n'
 PATIENCE = 0.05  # seconds, where nothing more will come
 
@@ -152,6 +153,11 @@ GOOD = [
     ),
     pytest.param(
         Canned(answer(fields=STRICT), strict_static=True), Framing.LENGTH, id="of a strict server"
+    ),
+    pytest.param(
+        Canned(answer(fields=STRICT.replace(b"ETag", b"Tag")), strict_static=True),
+        Framing.LENGTH,
+        id="of a strict server, of a file without any validator",
     ),
     pytest.param(
         Canned(answer(b"404 Not Found", STRICT[-33:]), strict_static=True),
@@ -318,7 +324,7 @@ BAD = [
     (
         Defect.STRICT_ETAG,
         "",
-        Canned(answer(fields=STRICT.replace(b"ETag", b"Tag")), strict_static=True),
+        Canned(answer(fields=DATED + STRICT.replace(b"ETag", b"Tag")), strict_static=True),
     ),
     (
         Defect.STRICT_ACCEPT_RANGES,
@@ -375,6 +381,15 @@ def test_interim_answers_are_kept() -> None:
     found = read(Canned(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + answer()))
 
     assert [(head.status, head.get(b"link")) for head in found.interim] == [(103, b"x")]
+
+
+def test_100_can_be_told_from_a_final_answer() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    octets = early + b"HTTP/1.1 100 Continue\r\n\r\n" + answer() + early + answer(content=b"c")
+    with connected_to(Canned(octets)) as reader:
+        found = [reader.read_until_continue(), reader.read(), reader.read_until_continue()]
+
+    assert [each and each.content for each in found] == [None, b"ab", b"c"]
 
 
 def test_answers_are_read_one_after_the_other() -> None:
@@ -464,3 +479,38 @@ def test_what_was_received_beyond_an_answer_can_be_seen() -> None:
 )
 def test_a_date_is_an_imf_fixdate(value: bytes, epoch: int | None) -> None:
     assert parse_date(value) == epoch
+
+
+def test_a_chunk_line_without_an_end_is_a_defect() -> None:
+    with pytest.raises(Faulty) as seen:
+        read(Canned(chunked(b"1;" + b"x" * 200_000)))
+
+    assert seen.value.defect == Defect.CHUNK
+
+
+def test_what_is_at_hand_is_read_raw_first() -> None:
+    with connected_to(Canned(answer() + b"\x00\x01")) as reader:
+        reader.read()
+
+        held = reader.buffered
+        assert reader.raw().startswith(held)
+
+
+def test_a_fault_of_one_answer_can_be_noted_instead_of_raised() -> None:
+    noted: list[Faulty] = []
+    with connected_to(Canned(answer(date=b"") + answer(content=b"next"))) as reader:
+        reader.note = noted.append
+        found = [reader.read().content, reader.read().content]
+
+    assert found == [b"ab", b"next"]
+    assert [fault.defect for fault in noted] == [Defect.DATE_MISSING]
+
+
+def test_a_fault_of_the_framing_is_raised_all_the_same() -> None:
+    noted: list[Faulty] = []
+    with connected_to(Canned(answer()[:-1])) as reader:
+        reader.note = noted.append
+
+        with pytest.raises(Faulty):
+            reader.read()
+    assert noted == []

@@ -110,6 +110,9 @@ class Exchange:
     started: float  # monotonic seconds: the head was complete
     head_size: int  # octets of the response's head
     sent: int = 0  # octets of the response the kernel took, the head included
+    about: tuple[bytes, ...] | None = (
+        None  # what the log says of the request, where it is known already
+    )
 
     @property
     def content_sent(self) -> int:

@@ -104,7 +104,7 @@ def test_measurements_beside_other_work_are_counted_in_the_notes() -> None:
     taken.timed.append(Timed("10k", False, "nginx", (sample(9.0), busy)))
 
     assert [
-        "in 1 of 16 measurements other work held the server's processor for more than 5%, up to 40%"
+        "in 1 of 20 measurements other work held the server's processor for more than 10%, up to 40%"
     ] == list(report.doubts(taken))
 
 

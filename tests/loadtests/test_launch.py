@@ -55,8 +55,9 @@ def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     ("words", "expected"),
     [
         pytest.param(("no-such",), "there are smoke, browse", id="an unknown scenario"),
-        pytest.param(("browse", "-u", "0"), "no load", id="no users"),
-        pytest.param(("browse", "-u", "many"), "invalid int", id="users that are no number"),
+        pytest.param(("browse", "-u", "0"), "at least 1", id="no users"),
+        pytest.param(("browse", "-u", "many"), "at least 1", id="users that are no number"),
+        pytest.param(("browse", "--workers", "-1"), "at least 1", id="no workers"),
         pytest.param(("browse", "-t", "soon"), "no time", id="a time that is none"),
         pytest.param(("browse", "--shape", "round"), "round", id="an unknown shape"),
         pytest.param(("browse", "--wrong"), "--wrong", id="an unknown option"),

@@ -85,8 +85,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def conclude(run: Run, *exceptions: str) -> Verdict:
-    run.overseer.end()
-    return run.overseer.conclude(exceptions, 1)
+    run.overseer.end(2)
+    return run.overseer.conclude(exceptions)
 
 
 def test_a_run_that_agrees_with_its_log_passes(run: Run) -> None:
@@ -131,7 +131,6 @@ def test_each_look_notes_what_came_since_the_last(run: Run) -> None:
     run.answer(10)
     run.overseer.look(1)
     run.stats.count("page", "GET", 5, 80.0)
-    run.overseer.look(2)
     run.overseer.look(2)
     conclude(run)
     seconds = run.overseer._seconds
@@ -186,7 +185,7 @@ def test_killed_workers_take_lines_with_them_so_the_log_is_not_asked(run: Run) -
     )
     kills.begin()
     kills.tally.answers = Counter({("page", 200): 12})
-    kills.end()
-    verdict = kills.conclude((), 1)
+    kills.end(2)
+    verdict = kills.conclude()
 
     assert {each.name: each.measured for each in verdict.results}["log_difference"] is None

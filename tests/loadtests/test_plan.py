@@ -18,10 +18,23 @@ def test_a_plan_wants_some_users_at_any_time_and_never_too_many(name: str, users
     assert all(rate > 0 for _, rate in wanted)
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_no_plan_is_faster_than_locust_likes(name: str) -> None:
+    rates = [PLANS[name](float(at), 60.0, 5000)[1] for at in range(60)]
+
+    assert max(rates) <= 100
+
+
 def test_smoke_has_everybody_there_within_three_seconds() -> None:
     users, rate = PLANS["smoke"](0.0, 25.0, 60)
 
-    assert users / rate <= RAMP
+    assert users / rate == pytest.approx(RAMP)
+
+
+def test_a_short_smoke_takes_a_fourth_of_its_time_to_begin() -> None:
+    users, rate = PLANS["smoke"](0.0, 2.0, 6)
+
+    assert users / rate == pytest.approx(0.5)
 
 
 def test_steps_rise_evenly() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import signal
@@ -13,7 +14,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -38,17 +38,22 @@ lost = 0
 refused = 0
 vanished_workers = 0
 harness_errors = 0
+lost_clients = 0
 log_difference = 0
 users_percent = 100
 requests = {requests}
 """
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("load") / "corpus"
-    corpus.make(root)
-    return root
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """One corpus for all processes that run these tests: it is large."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    with (shared / "corpus.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        corpus.make(shared / "corpus")
+    return shared / "corpus"
 
 
 def thresholds(home: Path, requests: int = 20) -> str:
@@ -63,29 +68,31 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def against(flaw: Flaw, home: Path, scenario: str = "browse", requests: int = 20) -> Any:
+def browse(flaw: Flaw, home: Path, requests: int = 20) -> subprocess.CompletedProcess[str]:
     """A short run against a server with this flaw."""
     with FlawedServer(flaw) as server:
         return run(
-            *(*LOADTEST, scenario, "-u", "6", "-t", "3s", "--target", server.url),
+            *(*LOADTEST, "browse", "-u", "6", "-t", "2s", "--target", server.url),
             *("--thresholds", thresholds(home, requests)),
             *("--html", str(home / "report.html"), "--json", str(home / "record.json")),
+            *("--", "--logfile", str(home / "locust.log")),
         )
 
 
 def test_a_server_without_a_flaw_passes(tmp_path: Path) -> None:
-    done = against(flawed.no_flaw, tmp_path)
+    done = browse(flawed.no_flaw, tmp_path)
     record = json.loads((tmp_path / "record.json").read_text())
 
     assert (0, "") == (done.returncode, done.stdout), done.stderr
     assert "\nPASS\n" in done.stderr
     assert {row["name"] for row in record["rows"]} == {"page", "asset", "revalidation"}
     assert record["workers"] is None
+    assert (tmp_path / "locust.log").exists()
     assert "not a server that this run has started" in (tmp_path / "report.html").read_text()
 
 
 def test_a_wrong_octet_fails_although_the_run_is_invalid(tmp_path: Path) -> None:
-    done = against(flawed.wrong_octet, tmp_path, requests=1_000_000)
+    done = browse(flawed.wrong_octet, tmp_path, requests=1_000_000)
 
     assert done.returncode == 1, done.stderr
     assert re.search(r"^INVALID +requests ", done.stderr, re.MULTILINE)
@@ -93,23 +100,9 @@ def test_a_wrong_octet_fails_although_the_run_is_invalid(tmp_path: Path) -> None
     assert "\nFAIL: wrong_octets" in done.stderr
 
 
-def test_too_few_samples_are_invalid(tmp_path: Path) -> None:
-    done = against(flawed.no_flaw, tmp_path, requests=1_000_000)
-
-    assert done.returncode == 3, done.stderr
-    assert "\nINVALID: requests\n" in done.stderr
-
-
-def test_octets_after_a_message_fail_under_a_pipeline(tmp_path: Path) -> None:
-    done = against(flawed.octets_after, tmp_path, "pipeline")
-
-    assert done.returncode == 1, done.stderr
-    assert "wrong framing" in done.stderr
-
-
 def test_workers_that_are_killed_cost_only_what_they_held(root: Path, tmp_path: Path) -> None:
     done = run(
-        *(*LOADTEST, "chaos", "-u", "20", "-t", "10s", "--root", str(root), "--workers", "2"),
+        *(*LOADTEST, "chaos", "-u", "20", "-t", "6s", "--root", str(root), "--workers", "2"),
         *("--thresholds", thresholds(tmp_path), "--json", str(tmp_path / "record.json")),
         *("--html", str(tmp_path / "report.html")),
     )
@@ -146,7 +139,7 @@ def test_a_master_and_two_workers_are_one_run(root: Path, tmp_path: Path) -> Non
             started(
                 *(*LOCUST, "--headless", "--master", "--master-bind-host", "127.0.0.1"),
                 *("--master-bind-port", port, "--expect-workers", "2", "-H", server.url),
-                *("-u", "12", "-r", "12", "-t", "4s", "--stop-timeout", "10"),
+                *("-u", "12", "-t", "3s", "--shape", "smoke"),
                 *("--scenario", "smoke", "--thresholds", thresholds(tmp_path)),
                 *("--server-pid", str(server.pid), "--server-log", str(log)),
                 *("--record", str(tmp_path / "record.json")),
@@ -162,7 +155,7 @@ def test_a_master_and_two_workers_are_one_run(root: Path, tmp_path: Path) -> Non
         assert status == 0, str(said)
         assert record["client_processes"] == 2
         assert record["users_peak"] == 12
-        assert record["log"]["lines"].keys() >= {"200", "206", "304", "404"}
+        assert sum(record["log"]["lines"].values()) >= 20
         assert len(record["workers"]) == 2
 
 
@@ -176,6 +169,29 @@ def status_of(url: str) -> int:
                 return status
         except OSError:
             assert time.monotonic() < deadline
+
+
+def test_a_worker_that_does_not_live_to_report_makes_a_run_invalid(tmp_path: Path) -> None:
+    port = str(free_port())
+    with ExitStack() as stack:
+        server = stack.enter_context(FlawedServer())
+        master, said = stack.enter_context(
+            started(
+                *(*LOCUST, "--headless", "--master", "--master-bind-host", "127.0.0.1"),
+                *("--master-bind-port", port, "--expect-workers", "2", "-H", server.url),
+                *("-u", "4", "-t", "3s", "--shape", "smoke", "--scenario", "browse"),
+                *("--thresholds", thresholds(tmp_path, 1)),
+            )
+        )
+        worker = (*LOCUST, "--worker", "--master-host", "127.0.0.1", "--master-port", port)
+        stack.enter_context(started(*worker))
+        lost, _ = stack.enter_context(started(*worker))
+        assert said.wait_for(re.compile("against"), 1, 60), str(said)
+        lost.kill()
+        status = master.wait(90)
+
+    assert status == 3, str(said)
+    assert re.search(r"^INVALID +lost_clients +1 ", str(said), re.MULTILINE)
 
 
 def test_the_web_page_starts_and_stops_runs(tmp_path: Path) -> None:
@@ -211,8 +227,6 @@ def test_the_web_page_starts_and_stops_runs(tmp_path: Path) -> None:
     [
         pytest.param((), "no target", id="no host"),
         pytest.param(("-H", "http://127.0.0.1:1"), "refused", id="nobody there"),
-        pytest.param(("-H", "nonsense"), "is no target", id="no URL"),
-        pytest.param(("--scenario", "none"), "no scenario 'none'", id="no such scenario"),
         pytest.param(("--scenario", "chaos"), "its own", id="chaos without a server of its own"),
         pytest.param(("--shape", "none"), "no shape 'none'", id="no such shape"),
     ],

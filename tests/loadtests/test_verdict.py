@@ -66,6 +66,7 @@ def test_a_good_run_passes() -> None:
             run(client_lag=(500.0,) * 10), "INVALID", "client_lag_ms", id="a client that is late"
         ),
         pytest.param(run(users_peak=39), "INVALID", "users_percent", id="users missing"),
+        pytest.param(run(client_processes_lost=1), "INVALID", "lost_clients", id="a lost client"),
         pytest.param(run(exceptions=("oops",)), "INVALID", "harness_errors", id="a harness bug"),
         pytest.param(
             run(rows=(replace(PAGE, requests=10),)), "INVALID", "requests", id="too few requests"

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import pytest
 
 from loadtests.chaos import Chaos
-from loadtests.watch import KILLED, VANISHED, Busyness, Watch, look_at
+from loadtests.watch import KILLED, VANISHED, Busyness, Look, Watch, look_at
 from tests.harness.server import workers_of
 
 # Two children accept on one listener each, say so, and wait; a third word on standard input ends them.
@@ -70,22 +70,40 @@ def kill_and_reap(family: Family, pid: int) -> None:
 
 
 def test_a_look_sees_what_a_process_holds(family: Family) -> None:
-    looks = [look_at(pid, family.port) for pid in family.children]
+    looks = [look_at(pid) for pid in family.children]
 
     assert len(looks) == 2
     for look in looks:
         assert look is not None
-        assert look.connections == 1
+        assert look.sockets == 2  # the listener and what it has accepted
         assert look.fds >= 5
         assert look.rss > 1 << 20
         assert look.cpu >= 0
 
 
-def test_connections_to_another_port_are_not_counted(family: Family) -> None:
-    look = look_at(family.children[0], family.port + 1)
+def test_connections_are_what_came_since_the_beginning(family: Family) -> None:
+    watch = Watch(family.process.pid)
+    watch.begin()
+    watch._idle_sockets = 1  # as if the run had begun before they came
+    watch.look()
 
-    assert look is not None
-    assert look.connections == 0
+    assert [watch.held_by(pid) for pid in family.children] == [1, 1]
+    assert [worker.connections for worker in watch.workers()] == [1.0, 1.0]
+    assert [worker.connections_peak for worker in watch.workers()] == [1, 1]
+
+
+def test_memory_is_compared_from_a_fourth_of_the_run_on(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = iter(range(100, 1000))
+    monkeypatch.setattr("loadtests.watch.look_at", lambda _: Look(0.0, 1, next(sizes), 5))
+    monkeypatch.setattr("loadtests.watch.workers_of", lambda _: [7])
+    watch = Watch(family.process.pid)
+    watch.begin()
+    for _ in range(7):
+        watch.look()
+
+    assert watch.workers()[0].rss == (102, 107)
 
 
 def test_a_process_that_is_gone_is_no_error(family: Family) -> None:
@@ -94,12 +112,12 @@ def test_a_process_that_is_gone_is_no_error(family: Family) -> None:
     family.process.kill()
     family.process.wait()
 
-    assert look_at(pid, family.port) is None
+    assert look_at(pid) is None
     assert workers_of(family.process.pid) == []
 
 
 def test_every_worker_of_a_run_is_remembered_with_its_fate(family: Family) -> None:
-    watch = Watch(family.process.pid, family.port)
+    watch = Watch(family.process.pid)
     watch.begin()
     first, second = family.children
     watch.killed(first)
@@ -112,7 +130,7 @@ def test_every_worker_of_a_run_is_remembered_with_its_fate(family: Family) -> No
 
 
 def test_a_run_begins_with_what_lives_then(family: Family) -> None:
-    watch = Watch(family.process.pid, family.port)
+    watch = Watch(family.process.pid)
     watch.begin()
     gone = family.children[0]
     kill_and_reap(family, gone)
@@ -120,12 +138,12 @@ def test_a_run_begins_with_what_lives_then(family: Family) -> None:
     watch.begin()
 
     assert [worker.pid for worker in watch.workers()] == family.children
-    assert [worker.connections for worker in watch.workers()] == [1.0]
 
 
 def test_a_strike_kills_one_worker_and_counts_what_it_held(family: Family) -> None:
-    watch = Watch(family.process.pid, family.port)
+    watch = Watch(family.process.pid)
     watch.begin()
+    watch._idle_sockets = 1
     chaos = Chaos(watch, random.Random(1))
     before = set(family.children)
     word = chaos.strike()
@@ -142,7 +160,7 @@ def test_a_strike_kills_one_worker_and_counts_what_it_held(family: Family) -> No
 def test_with_nobody_left_a_strike_says_so(family: Family) -> None:
     for pid in family.children:
         kill_and_reap(family, pid)
-    chaos = Chaos(Watch(family.process.pid, family.port), random.Random(1))
+    chaos = Chaos(Watch(family.process.pid), random.Random(1))
 
     assert chaos.strike() == "no worker to kill"
     assert (chaos.kills, chaos.excused) == (0, 0)

@@ -1,0 +1,193 @@
+"""scripts/benchmark: measures mpserve beside other servers, and writes down what came out."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from loadtests.benchmark import (
+    client,
+    cold,
+    documents,
+    fairness,
+    floor,
+    machine,
+    memory,
+    report,
+    scale,
+    timed,
+    tree,
+)
+from loadtests.benchmark.results import FLOOR, OURS, Results, ShapeError, Table, save
+from loadtests.benchmark.workloads import WORKLOADS
+from tests.harness import peers
+
+OTHERS = ("nginx", "nginx-cache", "lighttpd", "h2o")
+TABLES: dict[str, Callable[[timed.Bench], Table]] = {
+    "memory": memory.run,
+    "fairness": fairness.run,
+    "scale": scale.run,
+    "cold": cold.run,
+}
+BUSY = 0.1  # share of the machine beyond which its other work is worth a word
+
+
+def names(text: str) -> list[str]:
+    """The members of a list written with commas."""
+    return [name for name in text.split(",") if name]
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="scripts/benchmark",
+        description="Processor time per request of mpserve and of other servers, side by side.",
+        epilog=f"Workloads: {', '.join(WORKLOADS)}. Further measurements: {', '.join(TABLES)}.",
+    )
+    add = made.add_argument
+    add("--compare", type=names, default=list(OTHERS), metavar="SERVER,…", help="the others")
+    add("--only", type=names, metavar="WORKLOAD,…", help="instead of all timed workloads")
+    add("--logged", action="store_true", help="with an access log to a file, for everyone")
+    add("--full", action="store_true", help="log off and log on, and the further measurements")
+    add("--rounds", type=int, default=3, metavar="N", help="interleaved rounds (3)")
+    add("--seconds", type=int, default=4, metavar="S", help="of each measurement (4)")
+    add("--warm-up", type=int, default=1, metavar="S", help="seconds before it, not counted (1)")
+    add("--retakes", type=int, default=2, metavar="N", help="where other work disturbed (2)")
+    add("--connections", type=int, default=64, metavar="N", help="of the client (64)")
+    add("--json", type=Path, metavar="FILE", help="keep the results here")
+    add("--docs", action="store_true", help="write docs/performance.* from docs/performance.json")
+    add("--check", action="store_true", help="with --docs: write nothing, fail if they differ")
+    return made
+
+
+def refuse_unknown(options: argparse.Namespace) -> None:
+    """Ends the program over a name that nothing here answers to."""
+    known = {"servers": set(peers.PEERS), "workloads": {*WORKLOADS, *TABLES}}
+    for kind, asked in (("servers", options.compare), ("workloads", options.only or [])):
+        if unknown := sorted(set(asked) - known[kind]):
+            end(f"{', '.join(unknown)}: not among the {kind}: {', '.join(sorted(known[kind]))}")
+
+
+def end(text: str) -> None:
+    """Leaves with one line on standard error."""
+    print(f"benchmark: {text}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def write_documents(*, check: bool) -> int:
+    """Brings docs/ up to date, or says what is not."""
+    changed = documents.outdated()
+    for path, content in changed.items():
+        print(f"{path.name} {'is out of date' if check else 'written'}")
+        if not check:
+            path.write_text(content, encoding="utf-8")
+    return 1 if check and changed else 0
+
+
+def present(wanted: list[str], results: Results) -> tuple[str, ...]:
+    """The servers that are installed; the others are named in the notes."""
+    for name in wanted:
+        if not peers.available(name):
+            results.note(f"{name} is not installed and is left out")
+    return tuple(name for name in wanted if peers.available(name))
+
+
+def settings(options: argparse.Namespace, processors: machine.Processors) -> dict[str, str]:
+    """How it was measured, in words."""
+    return {
+        "rounds": f"{options.rounds}, interleaved, a fresh server for each; medians are shown",
+        "each": f"{options.seconds} s after {options.warm_up} s of warm-up",
+        "connections": str(options.connections),
+        "workers": "1",
+        "placement": str(processors),
+    }
+
+
+def measure(options: argparse.Namespace) -> Results:
+    """The whole run."""
+    processors = machine.processors()
+    results = Results(machine.now(), machine.describe(), settings(options, processors), {})
+    servers = present([OURS, *(name for name in options.compare if name != OURS)], results)
+    results.versions.update({name: peers.version_of(name) for name in servers})
+    if (busy := machine.other_work()) > BUSY:
+        results.note(f"the machine was busy with other work when the run began ({busy:.0%})")
+    with tempfile.TemporaryDirectory(prefix="mpserve-benchmark-") as folder:
+        root, home = Path(folder, "root"), Path(folder, "home")
+        home.mkdir()
+        Path(folder).chmod(0o755)  # for the workers of servers that give up root
+        say("making the tree")
+        tree.make(root)
+        program = floor.compile_into(home)
+        if program is None:
+            results.note("there is no C compiler: the floor is left out")
+        else:
+            results.versions[FLOOR] = ""
+        bench = timed.Bench(
+            root=root,
+            home=home,
+            servers=servers,
+            processors=processors,
+            connections=options.connections,
+            rounds=options.rounds,
+            seconds=options.seconds,
+            warm_up=options.warm_up,
+            retakes=options.retakes,
+            results=results,
+            say=say,
+            floor_program=program,
+        )
+        run_all(bench, options)
+    return results
+
+
+def run_all(bench: timed.Bench, options: argparse.Namespace) -> None:
+    """Everything that was asked for; what is there so far is kept after each step."""
+    for logged in (False, True) if options.full else (options.logged,):
+        for name in options.only or WORKLOADS:
+            if name in WORKLOADS:
+                say(f"{WORKLOADS[name].title}{', logged' if logged else ''}")
+                timed.run(bench, WORKLOADS[name], logged=logged)
+                keep(bench.results, options.json)
+    for name in options.only or (TABLES if options.full else ()):
+        if name in TABLES:
+            say(name)
+            bench.results.tables.append(TABLES[name](bench))
+            keep(bench.results, options.json)
+
+
+def keep(results: Results, path: Path | None) -> None:
+    if path:
+        save(results, path)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def on_terminate(*_: object) -> None:
+    """Unwinds everything, so that no server and no file is left behind."""
+    raise SystemExit(143)
+
+
+def main() -> int:
+    options = parser().parse_args()
+    signal.signal(signal.SIGTERM, on_terminate)
+    try:
+        if options.docs:
+            return write_documents(check=options.check)
+        refuse_unknown(options)
+        client.find()
+        results = measure(options)
+    except (client.ClientError, documents.FrameError, ShapeError, FileNotFoundError) as error:
+        end(str(error))
+    except KeyboardInterrupt:
+        return 130
+    print(report.markdown(results), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

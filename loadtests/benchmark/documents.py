@@ -1,0 +1,59 @@
+"""docs/performance.md and its picture, made from docs/performance.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loadtests.benchmark import picture, report
+from loadtests.benchmark.results import Results, load
+
+DOCS = Path(__file__).parents[2] / "docs"
+JSON = DOCS / "performance.json"
+
+BEGIN = "<!-- begin: written by `scripts/benchmark --docs` from performance.json -->"
+END = "<!-- end -->"
+
+# What a new performance.md says around the figures.
+FRAME = f"""# Performance
+
+{BEGIN}
+{END}
+"""
+
+
+class FrameError(Exception):
+    """performance.md has lost the marks between which the figures stand."""
+
+
+def contents(results: Results, before: str) -> dict[str, str]:
+    """File name → text. What people wrote around the figures in `before` stays."""
+    made = {"performance.md": within(before or FRAME, figures(results))}
+    if results.workloads(False):
+        made["performance.svg"] = picture.draw(results)
+    return made
+
+
+def figures(results: Results) -> str:
+    shown = "![Processor time per request](performance.svg)\n\n" if results.workloads(False) else ""
+    return shown + report.markdown(results)
+
+
+def within(text: str, new: str) -> str:
+    """`text` with `new` between its marks."""
+    if text.count(BEGIN) != 1 or END not in text[text.index(BEGIN) :]:
+        raise FrameError(f"performance.md needs the lines {BEGIN!r} and {END!r}")
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n\n{new}\n{END}{tail}"
+
+
+def outdated(folder: Path = DOCS) -> dict[Path, str]:
+    """The documents that are not what the JSON says, and what they should be."""
+    text = folder / "performance.md"
+    before = text.read_text(encoding="utf-8") if text.exists() else ""
+    made = contents(load(folder / JSON.name), before)
+    return {
+        folder / name: content
+        for name, content in made.items()
+        if not (folder / name).exists() or (folder / name).read_text(encoding="utf-8") != content
+    }

@@ -1,0 +1,115 @@
+"""Fairness: what a small request has to wait while one worker is busy with greedy and with slow clients."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from loadtests.benchmark.results import Table
+from loadtests.benchmark.timed import Bench
+from tests.harness import peers
+
+DOWNLOADS = 50
+SLOW = 500
+SECONDS = 6
+PROJECT = Path(__file__).parents[2]
+START_LIMIT = 60.0  # seconds for everyone in the crowd to have an octet
+
+
+class Unfair(Exception):
+    """The measurement could not be made."""
+
+
+def run(bench: Bench) -> Table:
+    """A row per server."""
+    rows = []
+    for name in bench.servers:
+        try:
+            rows.append((name, *measure(bench, name)))
+            bench.say(f"  {name:12} {rows[-1][1:]}")
+        except (Unfair, peers.PeerError, subprocess.TimeoutExpired) as error:
+            bench.remark(f"{name} is left out of fairness: {error}")
+    return Table(
+        "fairness",
+        "Fairness",
+        f"p99 of a 1 KiB request, alone and while {DOWNLOADS} clients download 1 GiB and {SLOW} more read"
+        " 32 KB/s each, from one worker. The requests come at random times, 500 a second, whether or not the"
+        " last one was answered.",
+        ("server", "p99 alone, µs", "p99 beside the crowd, µs", "times", "downloads, MB/s"),
+        tuple(rows),
+    )
+
+
+def measure(bench: Bench, name: str) -> tuple[float, float, float, float]:
+    """p99 alone, p99 beside the crowd, their ratio, and the crowd's MB/s."""
+    with bench.start(name) as peer:
+        probe(bench, peer, 1)
+        alone = probe(bench, peer, SECONDS)
+        with crowd(bench, peer) as others:
+            beside = probe(bench, peer, SECONDS)
+            said = stop(others)
+    if said["cut"]:
+        raise Unfair(f"it ended the connection of {said['cut']} slow readers")
+    if not beside["urgent"]:
+        bench.remark(
+            "fairness: the probe shares its processor with the crowd (no right to go first)"
+        )
+    p99, p99_beside = alone["p99_us"], beside["p99_us"]
+    rate = said["octets_per_second"] / 1e6
+    return round(p99), round(p99_beside), round(p99_beside / p99, 1), round(rate)
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """The command line of a client of ours."""
+    return [sys.executable, "-m", f"loadtests.benchmark.{module}", *arguments]
+
+
+def probe(bench: Bench, peer: peers.Peer, seconds: int) -> dict[str, Any]:
+    """What the probe saw in so many seconds."""
+    with peers.placed(bench.processors.client or None):
+        done = subprocess.run(
+            command("probe", peer.host, str(peer.port), str(seconds)),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=PROJECT,
+            timeout=seconds + START_LIMIT,
+        )
+    if done.returncode != 0:
+        raise Unfair(f"the probe failed: {done.stderr.strip()[-200:]}")
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+@contextmanager
+def crowd(bench: Bench, peer: peers.Peer) -> Iterator[subprocess.Popen[str]]:
+    """The crowd at work: everyone in it has had an octet."""
+    arguments = (peer.host, str(peer.port), str(DOWNLOADS), str(SLOW))
+    with peers.placed(bench.processors.client or None):
+        process = subprocess.Popen(
+            command("crowd", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=PROJECT,
+        )
+    with process:
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                raise Unfair("the crowd did not come together")
+            yield process
+        finally:
+            process.kill()
+
+
+def stop(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Sends the crowd home; what it says of itself."""
+    output, _ = process.communicate(timeout=START_LIMIT)
+    said: dict[str, Any] = json.loads(output)
+    return said

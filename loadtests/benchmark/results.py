@@ -1,0 +1,135 @@
+"""The results: values that are measured once, kept as JSON, and drawn from as often as one likes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+
+SHAPE = 1  # of the JSON; results of another shape are not compared
+OURS = "mpserve"
+FLOOR = "floor"
+
+# Shares of a measurement beyond which it says more about the machine than about the server.
+MUCH_WAITING = 0.1
+MUCH_SOFTIRQ = 0.05
+
+
+class ShapeError(Exception):
+    """The JSON is not of the shape that this program writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One server, one workload, one round."""
+
+    processor_us: float  # of the server, user and system, per request
+    user_share: float  # the user's part of it
+    rate: float  # requests per second
+    p50_us: float
+    p99_us: float
+    octets: float  # received by the client per request
+    client_share: float  # of its processor that the client used
+    waited_share: float  # of the time, that the server was ready to run and could not
+    softirq_share: float  # of the server's processor time, spent by the kernel's thread on top
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """All rounds of one server in one workload."""
+
+    workload: str
+    logged: bool
+    server: str
+    samples: tuple[Sample, ...]
+
+    def middle(self, name: str) -> float:
+        """The median over the rounds of one figure."""
+        return float(median(getattr(sample, name) for sample in self.samples))
+
+    @property
+    def spread(self) -> float:
+        """How far the rounds lie apart: (largest − smallest) / median of processor time."""
+        values = [sample.processor_us for sample in self.samples]
+        return (max(values) - min(values)) / median(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A measurement with columns of its own."""
+
+    name: str
+    title: str
+    explanation: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float, ...], ...]
+
+
+@dataclass(slots=True)
+class Results:
+    """One run."""
+
+    taken: str
+    machine: dict[str, str]
+    settings: dict[str, str]
+    versions: dict[str, str]  # of the servers, in the order in which they are shown
+    timed: list[Timed] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def find(self, workload: str, logged: bool, server: str) -> Timed | None:
+        for row in self.timed:
+            if (row.workload, row.logged, row.server) == (workload, logged, server):
+                return row
+        return None
+
+    def workloads(self, logged: bool) -> list[str]:
+        """The workloads that were timed, in order."""
+        return list(dict.fromkeys(row.workload for row in self.timed if row.logged == logged))
+
+    def ratio(self, workload: str, logged: bool) -> float | None:
+        """Our processor time over that of the best of the others, in this run."""
+        ours = self.find(workload, logged, OURS)
+        others = [
+            row.middle("processor_us")
+            for server in self.versions
+            if server not in (OURS, FLOOR)
+            and (row := self.find(workload, logged, server)) is not None
+        ]
+        return ours.middle("processor_us") / min(others) if ours and others else None
+
+    def note(self, text: str) -> None:
+        """Keeps a remark for the report, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def save(results: Results, path: Path) -> None:
+    """Writes the results, whole or not at all."""
+    text = json.dumps({"shape": SHAPE, **asdict(results)}, indent=1, ensure_ascii=False)
+    new = path.with_name(path.name + ".new")
+    new.write_text(text + "\n", encoding="utf-8")
+    new.replace(path)
+
+
+def load(path: Path) -> Results:
+    """The results that `save` wrote; ShapeError when it was something else."""
+    said = json.loads(path.read_text(encoding="utf-8"))
+    shape = said.pop("shape", None) if isinstance(said, dict) else None
+    if shape != SHAPE:
+        raise ShapeError(f"{path} has shape {shape}, this program reads {SHAPE}")
+    said["timed"] = [
+        Timed(**{**row, "samples": tuple(Sample(**sample) for sample in row["samples"])})
+        for row in said["timed"]
+    ]
+    said["tables"] = [
+        Table(**{**row, "columns": tuple(row["columns"]), "rows": tuples(row["rows"])})
+        for row in said["tables"]
+    ]
+    return Results(**said)
+
+
+def tuples(rows: Iterable[Sequence[str | float]]) -> tuple[tuple[str | float, ...], ...]:
+    return tuple(tuple(row) for row in rows)

@@ -1,0 +1,198 @@
+"""The timed workloads: interleaved rounds, a fresh server and a warm-up for each measurement.
+
+A server is started anew for every round because two starts of one program differ: where its memory lies is
+worth a few per cent. The median over rounds is then one over starts, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from loadtests.benchmark import client, floor, processes, wire
+from loadtests.benchmark.machine import Processors
+from loadtests.benchmark.results import FLOOR, MUCH_WAITING, OURS, Results, Sample, Timed
+from loadtests.benchmark.workloads import Workload
+from tests.harness import peers
+
+# wrk counts the octets of answers that its last second cut off, too.
+OCTETS_TOLERANCE = 0.02
+
+T = TypeVar("T")
+
+
+class Running(Protocol):
+    """A server while it is measured."""
+
+    @property
+    def url(self) -> str: ...
+    def pids(self) -> list[int]: ...
+
+
+Starter = Callable[[], AbstractContextManager[Running]]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What a server was asked and has answered right before it is timed."""
+
+    heads: list[bytes]
+    answer: wire.Answer
+
+
+@dataclass(slots=True)
+class Bench:
+    """What all measurements of a run share."""
+
+    root: Path  # the tree that is served
+    home: Path  # a directory for everything else
+    servers: tuple[str, ...]
+    processors: Processors
+    connections: int
+    rounds: int
+    seconds: int
+    warm_up: int
+    retakes: int
+    results: Results
+    say: Callable[[str], None]
+    floor_program: Path | None
+
+    def remark(self, text: str) -> None:
+        """Says it now, and keeps it for the report."""
+        self.say(f"  note: {text}")
+        self.results.note(text)
+
+    def start(self, name: str, *, logged: bool = False) -> peers.Peer:
+        """The server `name` with one worker, on the processor of the servers."""
+        log = self.home / "access.log" if logged else None
+        if log:
+            log.unlink(missing_ok=True)
+        return peers.start(name, self.root, access_log=log, cpus=self.processors.server or None)
+
+    def load(
+        self, workload: Workload, heads: list[bytes], *, connections: int = 0, threads: int = 1
+    ) -> client.Load:
+        """What wrk is to do for `workload`; the heads lie in a file of their own."""
+        path = self.home / "heads"
+        path.write_bytes(b"".join(heads * workload.depth))
+        connections = connections or self.connections
+        return client.Load(path, connections, workload.depth, workload.counted, threads)
+
+
+def run(bench: Bench, workload: Workload, *, logged: bool) -> None:
+    """Times one workload on all servers that answer it alike, and adds it to the results."""
+    agreed = agree(bench, workload)
+    starters: dict[str, Starter] = {
+        name: partial(bench.start, name, logged=logged) for name in agreed
+    }
+    if agreed and bench.floor_program and not logged:
+        agreed[FLOOR] = agreed.get(OURS) or next(iter(agreed.values()))
+        starters[FLOOR] = partial(
+            floor.start,
+            bench.floor_program,
+            agreed[FLOOR].answer,
+            closing=workload.closing,
+            cpus=bench.processors.server or None,
+        )
+    samples: dict[str, list[Sample]] = {name: [] for name in starters}
+    for turn in range(bench.rounds):
+        for name in rotated(list(starters), turn):
+            maybe_sample = attempt(bench, workload, agreed[name], name, starters[name])
+            if maybe_sample:
+                samples[name].append(maybe_sample)
+    bench.results.timed += [
+        Timed(workload.name, logged, name, tuple(taken)) for name, taken in samples.items() if taken
+    ]
+
+
+def agree(bench: Bench, workload: Workload) -> dict[str, Agreed]:
+    """The servers that give the workload's answers; those that do not are noted and left out."""
+    agreed = {}
+    for name in bench.servers:
+        try:
+            with bench.start(name) as peer:
+                agreed[name] = Agreed(*wire.verify(peer.host, peer.port, workload))
+        except (wire.Differs, peers.PeerError) as error:
+            bench.remark(f"{name} is left out of {workload.name}: {error}")
+    return agreed
+
+
+def rotated(names: list[T], turn: int) -> list[T]:
+    """The names in an order that begins with another one each turn: nobody is always the first."""
+    at = turn % len(names) if names else 0
+    return names[at:] + names[:at]
+
+
+def attempt(
+    bench: Bench, workload: Workload, agreed: Agreed, name: str, start: Starter
+) -> Sample | None:
+    """One measurement that counts; None, and a note, when there is none.
+
+    It is taken again when other work held the server's processor meanwhile. Which of the tries counts depends
+    on that alone, not on what the server did in it.
+    """
+    load = bench.load(workload, agreed.heads)
+    tries: list[Sample] = []
+    problem = ""
+    for _ in range(1 + bench.retakes):
+        try:
+            with start() as server:
+                sample = measure(bench, workload, server, load)
+            check_octets(sample, len(agreed.answer.octets))
+        except (client.ClientError, peers.PeerError) as error:
+            problem = str(error)
+            continue
+        tries.append(sample)
+        tell(bench, name, sample)
+        if sample.waited_share <= MUCH_WAITING:
+            break
+    if not tries:
+        bench.remark(f"a round of {name} in {workload.name} does not count: {problem}")
+        return None
+    return min(tries, key=lambda sample: sample.waited_share)
+
+
+def tell(bench: Bench, name: str, sample: Sample) -> None:
+    """A line on the terminal about one try."""
+    doubt = f"  waited {sample.waited_share:.0%}" if sample.waited_share > MUCH_WAITING else ""
+    bench.say(
+        f"  {name:12} {sample.processor_us:8.2f} µs  {sample.rate:9,.0f}/s"
+        f"  client {sample.client_share:4.0%}{doubt}"
+    )
+
+
+def measure(bench: Bench, workload: Workload, server: Running, load: client.Load) -> Sample:
+    """Warms the server up, then loads it while its processor time is counted."""
+    cpus = bench.processors.client or None
+    client.run(server.url, load, bench.warm_up, cpus)
+    pids = server.pids()
+    kernel = [processes.softirq_threads()[n] for n in bench.processors.server]
+    before, before_kernel = processes.spent(pids), processes.spent(kernel)
+    counted = client.run(server.url, load, bench.seconds, cpus)
+    if server.pids() != pids:
+        raise client.ClientError("processes of the server came or went")
+    used, used_kernel = processes.spent(pids) - before, processes.spent(kernel) - before_kernel
+    client.check(counted, workload.status)
+    return Sample(
+        processor_us=used.busy / counted.requests * 1e6,
+        user_share=used.user / used.busy,
+        rate=counted.rate,
+        p50_us=counted.p50_us,
+        p99_us=counted.p99_us,
+        octets=counted.octets / counted.requests,
+        client_share=counted.busy / counted.seconds,
+        waited_share=used.waited / counted.seconds,
+        softirq_share=used_kernel.busy / used.busy,
+    )
+
+
+def check_octets(sample: Sample, expected: int) -> None:
+    """ClientError when the answers that were timed are not as long as the one that was verified."""
+    if abs(sample.octets - expected) > OCTETS_TOLERANCE * expected:
+        raise client.ClientError(
+            f"answers of {sample.octets:.0f} octets, where {expected} were verified"
+        )
