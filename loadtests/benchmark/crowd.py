@@ -42,8 +42,7 @@ class Crowd:
 
     def connect(self) -> socket.socket:
         """A connection that has asked for the huge file and had its first octet."""
-        # The receive buffer is the kernel's choice. In a very small one the large segments of the loopback
-        # interface find no room, and what one would measure is the server's kernel sending them again.
+        # The receive buffer is left to the kernel, as clients do: slow is the line, not the socket.
         sock = socket.create_connection(self.at)
         sock.sendall(HEAD)
         sock.recv(1)

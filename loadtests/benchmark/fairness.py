@@ -51,6 +51,7 @@ def measure(bench: Bench, name: str) -> tuple[float, float, float, float]:
         probe(bench, peer, 1)
         alone = probe(bench, peer, SECONDS)
         with crowd(bench, peer) as others:
+            probe(bench, peer, 1)
             beside = probe(bench, peer, SECONDS)
             said = stop(others)
     if said["cut"]:

@@ -12,7 +12,8 @@ from tests.harness import peers
 
 WORKERS = (1, 2, 4)
 CONNECTIONS = (64, 8)
-SETTLE = 2.0  # seconds at most until all connections of wrk stand
+SETTLE = 2.0  # seconds at most until the connections of wrk stand, or have ended
+STABLE = 0.25  # seconds without a change that count as rest
 
 
 def run(bench: Bench) -> Table:
@@ -43,32 +44,39 @@ def measure(bench: Bench, name: str, workers: int, connections: int) -> tuple[fl
     """Requests per second, processor time per request, connections of each worker."""
     hot = WORKLOADS["hot"]
     with peers.start(name, bench.root, workers=workers) as peer:
-        pids = peer.pids()
-        resting = held_by(pids)
         heads, _ = wire.verify(peer.host, peer.port, hot)
         load = bench.load(hot, heads, connections=connections, threads=2)
         client.run(peer.url, load, bench.warm_up, None)
-        before = processes.spent(pids)
+        resting = await_rest(peer)
+        before = processes.spent(resting)
         started = client.start(peer.url, load, bench.seconds, None)
         held = await_connections(resting, connections)
         counted = client.finish(started)
-        used = processes.spent(pids) - before
+        if peer.pids() != list(resting):
+            raise client.ClientError("processes of the server came or went")
+        used = processes.spent(resting) - before
     client.check(counted, hot.status)
     spread = describe(held, peer.process.pid, workers)
     return round(counted.rate), round(used.busy / counted.requests * 1e6, 2), spread
 
 
-def held_by(pids: list[int]) -> dict[int, int]:
-    """Process → the sockets it holds."""
-    return {pid: processes.sockets(pid) for pid in pids}
+def await_rest(peer: peers.Peer) -> dict[int, int]:
+    """Process → the sockets it holds, once all workers are there and all connections have ended."""
+    deadline = time.monotonic() + SETTLE
+    now: dict[int, int] = {}
+    while time.monotonic() < deadline:
+        before, now = now, {pid: processes.sockets(pid) for pid in peer.pids()}
+        if now == before:
+            break
+        time.sleep(STABLE)
+    return now
 
 
 def await_connections(resting: dict[int, int], wanted: int) -> dict[int, int]:
     """The connections each process holds, once all of them have been accepted."""
     deadline = time.monotonic() + SETTLE
     while True:
-        now = held_by(list(resting))
-        held = {pid: now[pid] - resting[pid] for pid in resting}
+        held = {pid: processes.sockets(pid) - sockets for pid, sockets in resting.items()}
         if sum(held.values()) == wanted or time.monotonic() > deadline:
             return held
         time.sleep(0.02)
@@ -76,7 +84,8 @@ def await_connections(resting: dict[int, int], wanted: int) -> dict[int, int]:
 
 def describe(held: dict[int, int], first: int, workers: int) -> str:
     """Connections per worker, the busiest first; a word where the workers are threads."""
-    each = [count for pid, count in held.items() if pid != first or len(held) == 1]
+    others = [count for pid, count in held.items() if pid != first]
+    each = others if any(others) else [held[first]]
     if len(each) != workers:
         return "threads"
     return " + ".join(str(count) for count in sorted(each, reverse=True))
