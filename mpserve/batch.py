@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from mpserve.config import Config
 from mpserve.filecache import FileCache, read_spans
 from mpserve.loop import Loop
-from mpserve.memo import MOST_IGNORED, Memo, Prepared, ignored_fields, reduce
+from mpserve.memo import MARKS, MOST_IGNORED, Memo, Prepared, ignored_fields, reduce
 from mpserve.protocol.http1 import Http1Protocol
 from mpserve.protocol.message import Piece, Request
 from mpserve.witness import Witness
@@ -165,9 +165,9 @@ class Batch:
         fields = made.request.fields
         if ignored is None or any(fields[name] != value for name, value in ignored.items()):
             return
-        # Nobody asks for a Cookie: it is as long as the rest, and one client's own.
-        left_out = ignored.keys() | {b"cookie"}
-        fields = {name: value for name, value in fields.items() if name not in left_out}
+        # All that is asked of them again is what the log prints; the ignored ones are each client's own.
+        printed = {name for name, _ in MARKS} - ignored.keys()
+        fields = {name: value for name, value in fields.items() if name in printed}
         request = dataclasses.replace(made.request, fields=fields)
         before, _, after = made.head.partition(self._loop.date_line)
         content = read_spans(made.content, made.witnesses)
@@ -264,7 +264,8 @@ class Batch:
             request = protocol.next_request()
             assert request is not None  # the same head but for lines that change nothing
             return self._log.about(answer.line, request.fields)
-        return self._log.about(answer.line, ignored) if ignored else answer.about
+        fields = answer.request.fields
+        return self._log.about(answer.line, fields | ignored) if ignored else answer.about
 
     # Runs
 

@@ -42,20 +42,18 @@ class Witness:
 
     def agrees(self, moment: int) -> bool:
         """Whether the path looks as it did; asked once for each `moment`."""
-        if self.moment == moment:
-            return True
-        if not self._looks_the_same():
-            return False
-        self.moment = moment
-        return True
+        if self.moment != moment and self._looks_the_same():
+            self.moment = moment
+        return self.moment == moment
 
     def _looks_the_same(self) -> bool:
         try:
-            return self.sight == sight_of(os.lstat(self.path))
+            status = os.lstat(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return self.sight is None
         except OSError:
             return False
+        return self.sight == sight_of(status)
 
 
 class Place(Witness):

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from loadtests.benchmark import (
     client,
@@ -71,7 +72,7 @@ def refuse_unknown(options: argparse.Namespace) -> None:
             end(f"{', '.join(unknown)}: not among the {kind}: {', '.join(sorted(known[kind]))}")
 
 
-def end(text: str) -> None:
+def end(text: str) -> NoReturn:
     """Leaves with one line on standard error."""
     print(f"benchmark: {text}", file=sys.stderr)
     raise SystemExit(2)
@@ -79,6 +80,10 @@ def end(text: str) -> None:
 
 def write_documents(*, check: bool) -> int:
     """Brings docs/ up to date, or says what is not."""
+    if not documents.JSON.exists():
+        end(
+            f"there is no {documents.JSON.name} in docs/ yet: --full --json {documents.JSON} makes it"
+        )
     changed = documents.outdated()
     for path, content in changed.items():
         print(f"{path.name} {'is out of date' if check else 'written'}")
@@ -181,7 +186,7 @@ def main() -> int:
         refuse_unknown(options)
         client.find()
         results = measure(options)
-    except (client.ClientError, documents.FrameError, ShapeError, FileNotFoundError) as error:
+    except (client.ClientError, documents.FrameError, ShapeError) as error:
         end(str(error))
     except KeyboardInterrupt:
         return 130

@@ -170,7 +170,9 @@ def measure(bench: Bench, workload: Workload, server: Running, load: client.Load
     cpus = bench.processors.client or None
     client.run(server.url, load, bench.warm_up, cpus)
     pids = server.pids()
-    kernel = [processes.softirq_threads()[n] for n in bench.processors.server]
+    # In a container the kernel's threads may not be seen; then nothing is said of them.
+    threads = processes.softirq_threads()
+    kernel = [threads[n] for n in bench.processors.server if n in threads]
     before, before_kernel = processes.spent(pids), processes.spent(kernel)
     counted = client.run(server.url, load, bench.seconds, cpus)
     if server.pids() != pids:
