@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from socket import MSG_DONTWAIT
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from mpserve.config import Config
+from mpserve.config import Caches, Config
 from mpserve.filecache import FileCache, read_spans
 from mpserve.loop import Loop
 from mpserve.memo import MARKS, MOST_IGNORED, Memo, Prepared, ignored_fields, reduce
@@ -124,10 +124,10 @@ class Batch:
     )
 
     def __init__(
-        self, config: Config, loop: Loop, cache: FileCache, log: Log, on_bug: OnBug
+        self, config: Config, caches: Caches, loop: Loop, cache: FileCache, log: Log, on_bug: OnBug
     ) -> None:
         longest = min(LONGEST_HEAD, config.limits.head)
-        self._memo = Memo(config.caches.octets, config.caches.files, longest)
+        self._memo = Memo(caches.octets, caches.files, longest)
         self._answers = self._memo.answers
         self._cache = cache
         self._loop = loop
@@ -146,6 +146,10 @@ class Batch:
         """From now on every answer is made the long way: each is the last of its connection."""
         self._stopped = True
         self._memo.stop()
+
+    def clear(self) -> None:
+        """Forget every answer; what has been added still gets its own."""
+        self._memo.clear()
 
     def add(self, connection: Repeating, octets: bytes) -> None:
         """All that an idle connection had to receive: a known head is answered by `answer`, any other now."""

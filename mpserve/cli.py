@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Exit statuses; the master adds its own.
 EXIT_OK = 0
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 OLDEST_PYTHON = (3, 11)
 
@@ -28,7 +29,14 @@ RESERVED = frozenset({"top", "compress", "audit", "explain", "trace", "probe"})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what `argv` says; the exit status."""
-    words = sys.argv[1:] if argv is None else argv
+    try:
+        return run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:  # before anything was set up that would have to end in order
+        return EXIT_INTERRUPTED
+
+
+def run(words: Sequence[str]) -> int:
+    """Do what `words` say, or say why not; the exit status."""
     refusal = unfit_platform(sys.platform, sys.version_info[:2]) or reserved_word(words)
     if refusal:
         return refuse(refusal)

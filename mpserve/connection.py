@@ -126,6 +126,9 @@ class Service(Protocol):
     def forget(self, connection: Connection) -> None:
         """`connection` is closed."""
 
+    def relieve(self) -> None:
+        """Let go of the open files that are only kept in case they are wanted again."""
+
     def complain(self, level: int, message: str, *values: object) -> None:
         """One line for the error log."""
 
@@ -328,7 +331,12 @@ class Connection:
         if self.state is IDLE:
             self._enter(READING, self._service.config.timeouts.header)
         self.protocol.receive(octets)
-        return self._take_request() or self.state is not CLOSED
+        if self._take_request():
+            return True
+        if self.state is READING and self.protocol.idle and octets.strip(b"\r\n"):
+            # That was the end of the last request's content.
+            self._enter(IDLE, self._service.config.timeouts.keepalive)
+        return self.state is not CLOSED
 
     def _take_request(self) -> bool:
         """Answer the next request, if a whole head is here; whether anything was answered."""
@@ -346,13 +354,15 @@ class Connection:
 
     def _send(self) -> bool:
         """SENDING: as much of the response as goes now."""
+        before = self.transport.sent
         try:
             outcome = self.transport.flush()
         except OSError as error:  # the file cannot be read: the message stays incomplete
             self._complain("cannot read what is being sent: %s", error)
             self.reset()
             return False
-        self.deadline = self._service.loop.now + self._service.config.timeouts.send
+        if self.transport.sent > before:
+            self.deadline = self._service.loop.now + self._service.config.timeouts.send
         if outcome is Flush.DONE:
             self._finish()
             return self.state is not CLOSED
@@ -386,20 +396,30 @@ class Connection:
 
     def _answer(self, request: Request) -> None:
         """Make the answer to `request` and begin to send it."""
-        config = self._service.config
+        whole, self._head = self._head, None
+        site = self._service.config.site
         looked: Looked | None = None
         try:
             target = targets.parse(request.method, request.target)
             if request.method in (b"GET", b"HEAD"):  # these two alone look a resource up
-                looked = self._service.cache.lookup(config.site, target, self._service.loop)
-            response = respond(request, target, looked.resource if looked else None, config.site)
+                looked = self._look_up(target)
+            response = respond(request, target, looked.resource if looked else None, site)
         except HTTPError as error:  # the framing was right: the connection may go on
-            response = error_response(error.status, config.site)
+            response = error_response(error.status, site)
             looked = NOTHING_LOOKED_AT
         made = self._begin(request, request.line, response)
-        if self._head is not None and looked is not None:
-            whole, self._head = self._head, None
-            self._service.batch.keep(whole, Made(request, response.status, *made, looked.witnesses))
+        if whole is not None and looked is not None:
+            batch = self._service.batch
+            batch.keep(whole, Made(request, response.status, *made, looked.witnesses))
+
+    def _look_up(self, target: targets.Target) -> Looked:
+        """What `target` names; where descriptors are short, once more after some have been let go."""
+        service = self._service
+        looked = service.cache.lookup(service.config.site, target, service.loop)
+        if looked.resource is Outcome.BUSY:
+            service.relieve()
+            looked = service.cache.lookup(service.config.site, target, service.loop)
+        return looked
 
     def _refuse(self, error: HTTPError) -> None:
         """Answer what could not be understood; the connection ends with it."""
@@ -424,7 +444,8 @@ class Connection:
         self._conclude()
         timeouts = self._service.config.timeouts
         if not self.protocol.persistent:
-            if self.protocol.lingering:
+            # RFC 9112 §9.6: a close while octets are unread would reset the connection.
+            if self.protocol.lingering or self.transport.recv() not in (BLOCKED, EOF):
                 self._linger()
             else:
                 self.close()
@@ -470,11 +491,13 @@ class Connection:
         if self.state is CLOSED:
             return
         self.state = CLOSED
-        self._conclude()
-        if self.polled:
-            self._service.loop.remove(self.transport.fileno())
-        how()
-        self._service.forget(self)
+        try:
+            self._conclude()
+            if self.polled:
+                self._service.loop.remove(self.transport.fileno())
+        finally:
+            how()
+            self._service.forget(self)
 
     def _complain(self, message: str, *values: object) -> None:
         line = self.exchange.line if self.exchange is not None else b""

@@ -116,6 +116,10 @@ class FileCache:
         self._places[path] = place
         return place
 
+    def clear(self) -> None:
+        """Forget everything, and let go of every open file."""
+        self._kept.clear()
+
     def stop(self) -> None:
         """Forget everything, and keep nothing from now on."""
         self._kept.stop()

@@ -14,6 +14,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from mpserve.config import Site, Symlinks
@@ -50,6 +51,9 @@ OUTCOME_OF = {
 
 # The outcomes that the operator is told of.
 _LEVEL_OF = {Outcome.FORBIDDEN: logging.WARNING, Outcome.FAILED: logging.ERROR}
+
+# So many entries of a directory are looked at for its listing: it holds up the worker's other clients.
+MOST_LISTED = 10_000
 
 # How to open a path by each rule about links.
 _OPEN: dict[Symlinks, Callable[[Tree, bytes, int], int]] = {
@@ -153,11 +157,12 @@ class _Lookup:
         fd = self._open(path, READ | os.O_DIRECTORY)
         try:
             with os.scandir(fd) as scan:
-                entries = [self._entry(path, found) for found in scan]
+                entries = [self._entry(path, found) for found in islice(scan, MOST_LISTED)]
+                cut = next(scan, None) is not None
         finally:
             os.close(fd)
         listed = [entry for entry in entries if entry is not None]
-        return Directory(tuple(sorted(listed, key=lambda entry: entry.name)))
+        return Directory(tuple(sorted(listed, key=lambda entry: entry.name)), cut)
 
     def _entry(self, path: bytes, found: os.DirEntry[str]) -> Entry | None:
         """The entry `found` in the directory at `path`; None if it is not to be listed."""

@@ -76,6 +76,11 @@ class Generations(Generic[K, V]):
             self._octets -= cost.octets
             self._files -= cost.files
 
+    def clear(self) -> None:
+        """Forget everything, and begin again."""
+        self.young, self._old, self._costs, self._old_costs = {}, {}, {}, {}
+        self._octets = self._files = 0
+
     def stop(self) -> None:
         """Forget everything, and keep nothing from now on."""
         self.__init__(0, 0)  # type: ignore[misc]  # made anew, as an empty one

@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -89,13 +90,32 @@ def listen_at(address: Address, slots: int, backlog: int) -> list[Listener]:
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        return [listen_tcp(family, name, slots, backlog) for family, _, _, _, name in found]
+        names = [(family, name) for family, _, _, _, name in found]
+        return listen_at_each(names, slots, backlog)
     try:
         return [listen_tcp(socket.AF_INET6, ("::", address.port), slots, backlog, dual=True)]
     except OSError as error:
         if error.errno not in NO_IPV6:
             raise
         return [listen_tcp(socket.AF_INET, ("0.0.0.0", address.port), slots, backlog)]  # noqa: S104  # asked for
+
+
+def listen_at_each(
+    names: Sequence[tuple[int, tuple[object, ...]]], slots: int, backlog: int
+) -> list[Listener]:
+    """A listener for each; a family that this machine does not have is left out, if another remains."""
+    listeners: list[Listener] = []
+    for family, name in names:
+        try:
+            listeners.append(listen_tcp(family, name, slots, backlog))
+        except OSError as error:
+            missing = family == socket.AF_INET6 and error.errno in NO_IPV6
+            if missing and len(names) > 1:
+                continue
+            for listener in listeners:
+                listener.close()
+            raise
+    return listeners
 
 
 def listen_tcp(
@@ -174,14 +194,21 @@ def is_answered(path: str) -> bool:
         raise OSError(errno.EEXIST, "a file that is not a socket lies there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
-        refusal = probe.connect_ex(path)
-    return refusal in (0, errno.EAGAIN)  # EAGAIN: its queue is full
+        answer = probe.connect_ex(path)
+    if answer == errno.ECONNREFUSED:
+        return False
+    if answer in (0, errno.EAGAIN):  # EAGAIN: its queue is full
+        return True
+    # Somebody else's, or of another kind: it cannot be told to be dead.
+    raise OSError(answer, os.strerror(answer))
 
 
 def url_of(sock: socket.socket, *, dual: bool) -> str:
     """What a person on this machine types to reach `sock`."""
     host, port = sock.getsockname()[:2]
-    if dual or host in ("::", "0.0.0.0"):  # noqa: S104  # compared, not bound
+    if host == "::" and not dual:
+        host = "::1"
+    elif dual or host == "0.0.0.0":  # noqa: S104  # compared, not bound
         host = "localhost"
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 

@@ -110,15 +110,21 @@ _PARENT = (
 )
 
 
-def page(path: tuple[bytes, ...], entries: Sequence[Entry]) -> bytes:
-    """The page of the directory whose segments are `path`: directories first, each kind by name."""
+_CUT = " There are more, which are not listed."
+
+
+def page(path: tuple[bytes, ...], entries: Sequence[Entry], *, cut: bool = False) -> bytes:
+    """The page of the directory whose segments are `path`: directories first, each kind by name.
+
+    With `cut` it says that there are more entries than these.
+    """
     ordered = sorted(entries, key=lambda entry: (not entry.is_dir, entry.name.lower(), entry.name))
     html = _PAGE.format(
         title="/" + "".join(f"{_text(segment)}/" for segment in path),
         style=_STYLE,
         heading=_heading(path),
         rows=(_PARENT if path else "") + "".join(map(_row, ordered)),
-        summary=_summary(entries),
+        summary=_summary(entries) + (_CUT if cut else ""),
     )
     return html.encode()
 

@@ -43,7 +43,7 @@ class Loop:
     def __init__(self, on_bug: Callable[[Callable[..., None], Exception], None]) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self._again: list[Callable[[], None]] = []
+        self._again: dict[Callable[[], None], None] = {}  # in order, and each but once
         self._periodic: list[Periodic] = []
         self._on_bug = on_bug  # called with the handler that raised, and what it raised
         self.running = True
@@ -70,7 +70,7 @@ class Loop:
 
     def again(self, call: Callable[[], None]) -> None:
         """Call once more in the next turn, which then does not wait."""
-        self._again.append(call)
+        self._again[call] = None
 
     def every(self, interval: float, call: Callable[[], None]) -> None:
         """Call every `interval` seconds; in a busy or late loop, once for all that was missed."""
@@ -103,7 +103,7 @@ class Loop:
         """
         events = self._epoll.poll(self._wait())
         self.read_clock()
-        again, self._again = self._again, []
+        again, self._again = self._again, {}
         handler_of = self._handlers.get
         for fd, mask in events:
             handler = handler_of(fd)

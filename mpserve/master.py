@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import struct
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from typing import Final, TypeAlias
 from mpserve import errorlog
 from mpserve.accesslog import AccessLog
 from mpserve.config import Config, ConfigError, warnings
+from mpserve.destination import STDERR, at_stream
 from mpserve.listeners import Listener, listen
 from mpserve.process import PidFile, name_process, raise_open_file_limit
 from mpserve.worker import EXIT_BUG, Worker
@@ -226,13 +226,18 @@ class Master:
             signal.signal(number, signal.SIG_IGN)
 
     def _tear_down(self) -> None:
-        for listener in self.listeners:
-            listener.close()
-            listener.unlink()
+        self._stop_listening()
         if self._log is not None:
             self._log.close()
         if self._pid_file is not None:
             self._pid_file.remove()
+
+    def _stop_listening(self) -> None:
+        """Close our copies, and remove what is ours in the file system: once, for it may be another's later."""
+        for listener in self.listeners:
+            listener.unlink()
+            listener.close()
+        self.listeners = []
 
     # Supervising
 
@@ -269,9 +274,12 @@ class Master:
         workers = self.config.workers
         root = os.fsdecode(self.config.site.root)
         plural = "" if workers == 1 else "s"
-        print(f"mpserve: serving {root} with {workers} worker{plural}", file=sys.stderr)
-        for listener in self.listeners:
-            print(f"  {listener.url}", file=sys.stderr, flush=True)
+        lines = [f"mpserve: serving {root} with {workers} worker{plural}"]
+        lines += [f"  {listener.url}" for listener in self.listeners]
+        text = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+        # Whatever stands behind standard error, it neither holds the master up nor ends it.
+        with contextlib.suppress(OSError):
+            at_stream(STDERR).write(text)
 
     def _drain_pipes(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -306,9 +314,7 @@ class Master:
             limit = self.config.timeouts.graceful + KILL_MARGIN
             self.situation.kill_at = time.monotonic() + limit
             # Our copies go first: the last worker to leave accepts what waits, and then closes.
-            for listener in self.listeners:
-                listener.unlink()
-                listener.close()
+            self._stop_listening()
             self._signal_all(signal.SIGTERM)
 
     def on_quit(self) -> None:
@@ -340,6 +346,8 @@ class Master:
         except OSError as error:
             logger.error("cannot fork worker %d: %s", slot.number, error.strerror)
             slot.bury(time.monotonic())
+            if self.situation.phase is Phase.STARTING:
+                self.situation.boot_failed = True
         else:
             slot.pid = pid
         finally:
@@ -350,6 +358,8 @@ class Master:
         status = EXIT_BUG
         try:
             os.close(self._pipes.life[1])
+            if self._pid_file is not None:
+                self._pid_file.leave()  # the lock is the master's life, not ours
             name_process(f"mpserve: w{number}")
             assert self._log is not None
             worker = Worker(self.config, number, self.listeners, self._log)

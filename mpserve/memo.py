@@ -146,6 +146,10 @@ class Memo:
         """Forget the answer to `head`."""
         self.answers.drop(reduce(head))
 
+    def clear(self) -> None:
+        """Forget everything, and let go of every open file."""
+        self.answers.clear()
+
     def stop(self) -> None:
         """Forget everything, and keep nothing from now on."""
         self.answers.stop()

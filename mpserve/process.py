@@ -40,6 +40,10 @@ class PidFile:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 
+    def leave(self) -> None:
+        """Let go of the lock in this process: for one that was forked."""
+        os.close(self._fd)
+
     def remove(self) -> None:
         """Remove the file, unless another has taken its place."""
         with contextlib.suppress(OSError):

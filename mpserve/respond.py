@@ -119,7 +119,7 @@ def _select_representation(
     """The representation of `resource` that the answer is about. There is only one as yet."""
     if isinstance(resource, Found):
         return resource.representations[0]
-    page = listing.page(target.segments, resource.entries)
+    page = listing.page(target.segments, resource.entries, cut=resource.cut)
     return representation.of_bytes(page, HTML, site.replaced)
 
 

@@ -7,9 +7,11 @@ connections, and what a busy, stopped or dead one cannot take goes to an idle si
 from __future__ import annotations
 
 import _socket
+import dataclasses
 import errno
 import logging
 import os
+import resource
 import select
 import signal
 import socket
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mpserve.accesslog import AccessLog
-    from mpserve.config import Config
+    from mpserve.config import Caches, Config
     from mpserve.listeners import Listener
 
 logger: Final = logging.getLogger("mpserve")
@@ -42,18 +44,41 @@ ACCEPT_OWN: Final = 32
 ACCEPT_SWEEP: Final = 0.5
 # Deadlines are looked at this often (seconds), or four times in the shortest of them.
 DEADLINE_SWEEP: Final = 1.0
+# While there is no room, the error log hears of it this often (seconds).
+COMPLAIN_EVERY: Final = 10.0
 # A client that has connected when a graceful stop begins has this long (seconds) to send its request:
 # the kernel may not have shown us the connection yet (TCP_DEFER_ACCEPT).
 LAST_ACCEPT: Final = 0.5
 # A worker whose master died has this long (seconds) to finish what it has.
 ORPHAN_TIMEOUT: Final = 5.0
 
+# Each of the two caches may hold this part of the descriptors open.
+CACHE_SHARE: Final = 8
+
 # The client gave up before we came to it.
 VANISHED: Final = frozenset(
-    {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT}
+    {
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENONET,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,  # a firewall's
+        errno.ETIMEDOUT,
+    }
 )
 # There is no room for another socket: siblings may have some, and so may we a moment later.
 NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def affordable(caches: Caches) -> Caches:
+    """`caches` with no more open files than leave most descriptors to connections."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return dataclasses.replace(caches, files=min(caches.files, limit // CACHE_SHARE))
 
 
 class Worker:
@@ -66,17 +91,19 @@ class Worker:
         self.slot = slot
         self.log = log
         self.loop = Loop(self.on_bug)
-        self.cache = FileCache(config.caches.octets, config.caches.files, config.caches.valid)
-        self.batch = Batch(config, self.loop, self.cache, log, self.on_bug)
+        caches = affordable(config.caches)
+        self.cache = FileCache(caches.octets, caches.files, caches.valid)
+        self.batch = Batch(config, caches, self.loop, self.cache, log, self.on_bug)
         self.connections: set[Connection] = set()
         self.draining = False
         self.stalled = 0  # responses that were reset because the client took nothing for too long
-        self._own = {listener.of_slot(slot).fileno() for listener in listeners}
+        # A Unix socket is everybody's: who has accepted from it goes to the end of the queue.
+        self._own = {each.of_slot(slot).fileno() for each in listeners if each.path is None}
         self._listening: dict[int, socket.socket] = {
             sock.fileno(): sock for listener in listeners for sock in listener.sockets
         }
         self._paused = False  # no room: the listeners are out of the epoll until the next sweep
-        self._leave_by = 0.0  # monotonic seconds: when draining ends whatever is left
+        self._complain_at = 0.0  # monotonic seconds: not before, of the same trouble
         self._signals: list[int] = []
         self._wakeup = -1
         self._life = -1
@@ -114,7 +141,7 @@ class Worker:
             return
         self.draining = True
         self.batch.stop()
-        self._leave_by = self.loop.now + limit
+        self.loop.later(limit, self.loop.stop)
         for sock in self._listening.values():
             accept_at_once(sock)
         self.loop.later(min(LAST_ACCEPT, limit), self.stop_listening)
@@ -127,11 +154,16 @@ class Worker:
         The queue is reset when the last holder closes: at most what came since the last accept of the
         last worker.
         """
+        visitors: list[Visitor] = []
         for fd, sock in self._listening.items():
             self.loop.remove(fd)
-            self._accept_many(sock, self.config.backlog)
+            # Nobody is answered meanwhile: a client that came back at once would keep the queue filled.
+            while self._accept(sock, visitors):
+                pass
             sock.close()
         self._listening.clear()
+        for visitor in visitors:
+            self.loop.guarded(visitor.start)
         self._leave_when_done()
 
     # Events
@@ -158,7 +190,7 @@ class Worker:
 
     def on_foreign_listener(self, fd: int) -> None:
         """A connection waits in the slot of a sibling that is not idle."""
-        self._accept(self._listening[fd])
+        self._accept_many(self._listening[fd], 1)
         if not self._paused:
             # Back to the end of the kernel's queue of waiters, so that the owner is asked first.
             self.loop.remove(fd)
@@ -184,6 +216,11 @@ class Worker:
         self.connections.discard(connection)
         self._leave_when_done()
 
+    def relieve(self) -> None:
+        """Descriptors are short: let go of all that are only kept in case they are wanted again."""
+        self.cache.clear()
+        self.batch.clear()
+
     def complain(self, level: int, message: str, *values: object) -> None:
         """One line for the error log."""
         logger.log(level, message, *values)
@@ -195,8 +232,6 @@ class Worker:
         now = self.loop.now
         for connection in [each for each in self.connections if each.deadline <= now]:
             self.loop.guarded(connection.on_deadline)
-        if self.draining and now >= self._leave_by:
-            self.loop.stop()
 
     def sweep_listeners(self) -> None:
         """Accept what no event told us of, and listen again after there was no room."""
@@ -209,12 +244,14 @@ class Worker:
     # Accepting
 
     def _accept_many(self, sock: socket.socket, limit: int) -> None:
-        """Take what waits, at most `limit` connections."""
-        for _ in range(limit):
-            if not self._accept(sock):
-                return
+        """Take what waits, at most `limit` connections, and hear what they want."""
+        visitors: list[Visitor] = []
+        while len(visitors) < limit and self._accept(sock, visitors):
+            pass
+        for visitor in visitors:
+            self.loop.guarded(visitor.start)
 
-    def _accept(self, sock: socket.socket) -> bool:
+    def _accept(self, sock: socket.socket, visitors: list[Visitor]) -> bool:
         """Take one connection; whether another may be waiting."""
         try:
             # Without the wrapper that socket.accept puts around it: it costs more than the rest.
@@ -229,14 +266,17 @@ class Worker:
                 return False
             raise
         accepted = _socket.socket(sock.family, sock.type, sock.proto, fd)
-        self.loop.guarded(Visitor(self, accepted, peer_of(address)).start)
+        visitors.append(Visitor(self, accepted, peer_of(address)))
         return True
 
     def _pause(self, error: OSError) -> None:
         """Leave the listeners alone until the next sweep: they would be readable all the time."""
         if self._paused:
             return
-        logger.error("worker %d: cannot accept: %s", self.slot, error.strerror)
+        self.relieve()
+        if self.loop.now >= self._complain_at:
+            self._complain_at = self.loop.now + COMPLAIN_EVERY
+            logger.error("worker %d: cannot accept: %s", self.slot, error.strerror)
         self._paused = True
         for fd in self._listening:
             self.loop.remove(fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from mpserve import connection as connection_module
+from mpserve import filecache
 from mpserve.config import load
 from mpserve.connection import Connection, State
+from mpserve.protocol.representation import Outcome
 from tests.dialogue import Dialogue, FakeService, dialogue_with, statuses
 
 SETTLED = (1_000_000_000, 1_000_000_000)  # an mtime long ago: a strong entity-tag
@@ -186,14 +189,57 @@ def test_a_reader_that_takes_nothing_is_reset_and_counted(dialogue: Dialogue) ->
     assert 0 < exchange.content_sent < 4 << 20
 
 
+def test_a_reader_that_takes_nothing_is_not_waited_for_because_it_sends(dialogue: Dialogue) -> None:
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+    for _ in range(4):
+        dialogue.service.loop.now += 8
+        dialogue.client.send(b"\r")
+        dialogue.connection.on_event(select.EPOLLIN)
+        dialogue.wait(0)
+
+    assert dialogue.state is State.CLOSED
+
+
+def test_octets_behind_the_last_request_do_not_cut_its_answer(dialogue: Dialogue) -> None:
+    dialogue.say(b"GET /big HTTP/1.0\r\n\r\n")
+    dialogue.client.send(b"\r\n")
+    octets = b""
+    while dialogue.state is State.SENDING:
+        octets += dialogue.heard()
+        dialogue.turn()
+
+    assert dialogue.state is State.LINGERING
+    assert (octets + dialogue.heard()).endswith(b"0123456789abcdef")
+
+
+def test_content_that_comes_late_leaves_the_connection_idle(dialogue: Dialogue) -> None:
+    dialogue.say(b"POST /a.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    dialogue.say(b"hello")
+    dialogue.wait(11)
+
+    assert dialogue.state is State.IDLE
+
+
+def test_short_of_descriptors_what_is_kept_is_let_go_for_a_request(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, outcomes = filecache.files.lookup, [Outcome.BUSY]
+
+    def lookup(*arguments: object) -> object:
+        return outcomes.pop() if outcomes else real(*arguments)  # type: ignore[arg-type]  # the same
+
+    monkeypatch.setattr(filecache.files, "lookup", lookup)
+    dialogue.say(GET)
+
+    assert statuses(dialogue.heard()) == [200]
+
+
 def test_a_reader_that_takes_a_little_is_waited_for(dialogue: Dialogue) -> None:
     dialogue.say(GET.replace(b"a.txt", b"big"))
     for _ in range(5):
         dialogue.client.recv(300_000)
-        now = dialogue.service.loop.now + 20
-        dialogue.turn()
-        dialogue.service.loop.now = now
-        dialogue.connection.on_event(0)
+        dialogue.service.loop.now += 20
+        dialogue.connection.on_event(select.EPOLLOUT)
         dialogue.wait(0)
 
     assert dialogue.state is State.SENDING

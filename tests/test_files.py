@@ -306,15 +306,25 @@ def test_an_entry_that_vanishes_while_the_directory_is_read_is_not_listed(
 ) -> None:
     real = os.scandir
 
-    def scandir(fd: int) -> nullcontext[list[os.DirEntry[str]]]:
+    def scandir(fd: int) -> nullcontext[Iterator[os.DirEntry[str]]]:
         with real(fd) as scan:
             entries = list(scan)
         (root / "plain/b.txt").unlink()
-        return nullcontext(entries)
+        return nullcontext(iter(entries))
 
     monkeypatch.setattr(os, "scandir", scandir)
 
     assert see(replace(site, listing=True), "/plain/") == ["sub"]
+
+
+def test_a_large_directory_is_listed_in_part_and_said_to_be(
+    site: Site, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MOST_LISTED", 1)
+    found = lookup(replace(site, listing=True), target("/plain/"), NOW)
+
+    assert isinstance(found, Directory)
+    assert (1, True) == (len(found.entries), found.cut)
 
 
 # --- What is said of a file -----------------------------------------------------------------------

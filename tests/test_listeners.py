@@ -172,6 +172,31 @@ def test_a_live_unix_socket_is_refused(listening: Listen, tmp_path: Path) -> Non
         listening(unix(path))
 
 
+def test_a_live_socket_of_another_kind_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(path))
+        before = path.stat().st_ino
+        with pytest.raises(ConfigError, match=r"--bind unix:.*wrong type"):
+            listen((unix(path),), 1, 1)
+
+    assert before == path.stat().st_ino
+
+
+def test_a_host_name_is_served_by_the_families_that_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 0, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: names)
+    (listener,) = listen((tcp(host="both.test"),), 1, 1)
+    listener.close()
+
+    assert listener.url.startswith("http://127.0.0.1:")
+
+
 def test_a_file_that_is_no_socket_is_not_touched(listening: Listen, tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_text("mine")

@@ -81,6 +81,7 @@ class Directory:
     """A directory that is represented by the list of its entries."""
 
     entries: tuple[Entry, ...]
+    cut: bool = False  # there are more than are listed
 
 
 class Outcome(Enum):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -161,3 +163,95 @@ def test_port_0_is_printed_as_the_port_it_became(serve: Serve) -> None:
 
     assert server.port > 0
     assert f"http://127.0.0.1:{server.port}/" in server.stderr
+
+
+@pytest.mark.parametrize("full", [pytest.param(False, id="closed"), pytest.param(True, id="full")])
+def test_standard_error_neither_ends_nor_holds_the_server(root: Path, full: bool) -> None:
+    read_end, write_end = os.pipe()
+    if full:
+        os.set_blocking(write_end, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(write_end, bytes(65536))
+        os.set_blocking(write_end, True)
+    else:
+        os.close(read_end)
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "mpserve",
+        "--bind",
+        str(port),
+        "--access-log",
+        "off",
+        str(root),
+    ]
+    process = subprocess.Popen(command, stderr=write_end)
+    os.close(write_end)
+    status = first_answer(port)
+    process.terminate()
+    code = process.wait(10)
+    if full:
+        os.close(read_end)
+
+    assert (status, code) == (b"200", 0)
+
+
+def first_answer(port: int) -> bytes:
+    """The status of the first answer that comes from `port`."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                client.sendall(b"GET /hello.txt HTTP/1.0\r\n\r\n")
+                return client.recv(100)[9:12]
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+    raise AssertionError("no answer")
+
+
+def test_a_pid_file_does_not_outlive_a_killed_master(
+    serve: Serve, root: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "pid"
+    server = serve("--pid-file", str(path))
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")  # keeps a worker busy
+        client.recv(1)
+        os.kill(server.pid, signal.SIGKILL)
+        second = serve("--pid-file", str(path))
+
+        assert int(path.read_text()) == second.pid
+
+
+def test_a_server_short_of_descriptors_recovers(root: Path) -> None:
+    for number in range(300):
+        path = root / f"{number}.bin"
+        path.write_bytes(bytes(70_000))
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    process = subprocess.Popen(
+        [
+            *("prlimit", "--nofile=100:100", sys.executable, "-m", "mpserve"),
+            *("--workers", "1", "--bind", "0", "--access-log", "off", str(root)),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    url = next(found for line in process.stderr if (found := line.strip()).startswith("http"))
+    port = int(url.rstrip("/").rpartition(":")[2])
+    time.sleep(max(0.0, 2.1 - (time.time() - (root / "299.bin").stat().st_ctime)))  # settled: kept
+    statuses = []
+    for _ in range(2):
+        for number in range(300):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                client.sendall(b"GET /%d.bin HTTP/1.0\r\n\r\n" % number)
+                statuses.append(client.recv(100)[9:12])
+    process.terminate()
+    process.stderr.close()
+    process.wait()
+
+    assert statuses == [b"200"] * 600

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,12 +59,32 @@ def test_each_slot_has_a_worker_with_a_name(serve: Serve) -> None:
     assert psutil.Process(server.pid).name() == "mpserve: master"
 
 
-def test_no_worker_has_psutil_or_any_other_library(serve: Serve) -> None:
-    server = serve("--workers", "1")
-    (pid,) = server.workers()
-    libraries = re.findall(r"\S+site-packages\S+\.so", Path(f"/proc/{pid}/maps").read_text())
+TELLING = """
+import sys
+from mpserve import master
+class Telling(master.Worker):
+    def run(self, ready, life):
+        def tell():
+            print("modules", *sys.modules, file=sys.stderr, flush=True)
+            ready()
+        return super().run(tell, life)
+master.Worker = Telling
+from mpserve.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 
-    assert [] == libraries
+
+def test_no_worker_has_psutil(root: Path) -> None:
+    command = [sys.executable, "-c", TELLING, "--workers", "1", "--bind", "0", str(root)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    line = next(line for line in process.stderr if line.startswith("modules"))
+    process.terminate()
+    process.stderr.close()
+    process.wait()
+
+    assert "mpserve.worker" in line.split()
+    assert "psutil" not in line.split()
 
 
 def test_a_killed_worker_is_replaced_in_its_slot(serve: Serve) -> None:
@@ -161,6 +182,40 @@ def test_term_answers_what_has_connected(serve: Serve) -> None:
         client.close()
 
     assert all(got.endswith(b"\r\n\r\nhello\n") for got in answers)
+    assert server.wait() == 0
+
+
+def test_term_under_load_loses_no_request(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    lost: list[str] = []
+    answered = 0
+
+    def load() -> None:
+        nonlocal answered
+        while True:
+            try:
+                with connect(server) as client:
+                    client.sendall(b"GET /hello.txt HTTP/1.0\r\n\r\n")
+                    got = answer(client)
+            except ConnectionRefusedError:
+                return
+            except OSError as error:
+                lost.append(repr(error))
+                return
+            if got.endswith(b"hello\n"):
+                answered += 1
+            else:
+                lost.append(repr(got))
+
+    clients = [threading.Thread(target=load) for _ in range(8)]
+    for client in clients:
+        client.start()
+    assert until(lambda: answered > 100)
+    server.signal(signal.SIGTERM)
+    for client in clients:
+        client.join()
+
+    assert [] == lost
     assert server.wait() == 0
 
 

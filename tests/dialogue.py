@@ -1,0 +1,221 @@
+"""A connection without a worker: the service that it needs, and a client at the other end of its socket."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from mpserve.batch import Batch
+from mpserve.config import Config
+from mpserve.connection import Connection, State, Visitor
+from mpserve.filecache import FileCache
+from mpserve.loop import Loop
+from mpserve.protocol.message import Exchange
+
+PEER = b"192.0.2.1"
+
+_DATE = re.compile(rb"\r\nDate: [A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT\r\n")
+
+
+@dataclass
+class FakeLog:
+    """Keeps what it is told."""
+
+    exchanges: list[Exchange] = field(default_factory=list)
+    enabled: bool = True
+    timed: bool = False
+
+    def append(self, exchange: Exchange, ended: float, wall: float) -> None:
+        self.exchanges.append(exchange)
+
+    def about(self, line: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+        return (line, fields.get(b"referer", b""), fields.get(b"user-agent", b""))
+
+    def record(
+        self,
+        about: tuple[bytes, ...],
+        peer: bytes,
+        status: int,
+        sent: int,
+        duration: float,
+        wall: float,
+    ) -> None:
+        self.exchanges.append(Exchange(peer, None, about[0], status, 0.0, 0, sent))
+
+
+class FakeTime:
+    """What a loop takes for the module `time`: a wall clock that is ahead, and can be moved.
+
+    A file is as old as its ctime, which nobody can set; an hour ahead, whatever was written before
+    has settled.
+    """
+
+    def __init__(self, ahead: float = 3600.0) -> None:
+        self.ahead = ahead  # seconds
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+
+def re_raise(_handler: Callable[..., None], bug: Exception) -> None:
+    raise bug
+
+
+@dataclass
+class FakeService:
+    """What connections ask of their worker."""
+
+    config: Config
+    log: FakeLog = field(default_factory=FakeLog)
+    on_bug: Callable[[Callable[..., None], Exception], None] = re_raise
+    draining: bool = False
+    stalled: int = 0
+    complaints: list[str] = field(default_factory=list)
+    stayed: list[Connection] = field(default_factory=list)
+    gone: list[Connection] = field(default_factory=list)
+    loop: Loop = field(init=False)
+    cache: FileCache = field(init=False)
+    batch: Batch = field(init=False)
+
+    def __post_init__(self) -> None:
+        caches = self.config.caches
+        self.loop = Loop(self.on_bug)
+        self.cache = FileCache(caches.octets, caches.files, caches.valid)
+        self.batch = Batch(
+            self.config, self.config.caches, self.loop, self.cache, self.log, self.on_bug
+        )
+
+    def welcome(self, connection: Connection) -> None:
+        self.stayed.append(connection)
+
+    def relieve(self) -> None:
+        self.cache.clear()
+        self.batch.clear()
+
+    def forget(self, connection: Connection) -> None:
+        self.gone.append(connection)
+
+    def complain(self, level: int, message: str, *values: object) -> None:
+        self.complaints.append(message % values)
+
+    def drain(self) -> None:
+        self.draining = True
+        self.batch.stop()
+
+    def turn(self, times: int = 1) -> None:
+        """Turn the loop without waiting."""
+        for _ in range(times):
+            self.loop.again(lambda: None)
+            self.loop.turn(self.batch.answer)
+
+
+@dataclass
+class Dialogue:
+    """A connection, and the client at its other end."""
+
+    service: FakeService
+    visitor: Visitor
+    client: socket.socket
+
+    def say(self, octets: bytes) -> None:
+        """Send, and give the server a turn."""
+        self.client.sendall(octets)
+        self.turn()
+
+    def ask(self, octets: bytes) -> bytes:
+        """Send, and hear what comes of it."""
+        self.say(octets)
+        return self.heard_out()
+
+    def turn(self, times: int = 1) -> None:
+        self.service.turn(times)
+
+    def heard(self) -> bytes:
+        """What has arrived at the client."""
+        octets = b""
+        while True:
+            try:
+                more = self.client.recv(1 << 20)
+            except (BlockingIOError, ConnectionResetError):
+                return octets
+            if not more:
+                return octets
+            octets += more
+
+    def heard_out(self) -> bytes:
+        """What arrives at the client until the server has nothing more to do."""
+        octets = self.heard()
+        while True:
+            self.turn()
+            more = self.heard()
+            if not more and not self.service.loop._again:
+                return octets
+            octets += more
+
+    def ended(self) -> bool:
+        """Whether the server has finished sending."""
+        try:
+            return self.client.recv(1) == b""
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+
+    def wait(self, seconds: float) -> None:
+        """Let so much time pass, and the worker's sweep look at the deadline."""
+        loop = self.service.loop
+        loop.now += seconds
+        if self.connection.deadline <= loop.now:
+            self.connection.on_deadline()
+
+    @property
+    def connection(self) -> Connection:
+        """What the visitor has become."""
+        (connection,) = self.connections
+        return connection
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The same; none as long as the visitor is one, or if it left as one."""
+        return [each for each in self.service.stayed if each.sock is self.visitor.sock]
+
+    @property
+    def state(self) -> State:
+        return self.connection.state if self.connections else State.CLOSED
+
+
+@contextmanager
+def dialogue_with(service: FakeService, first: bytes = b"") -> Iterator[Dialogue]:
+    """A new connection of `service`, on which `first` has arrived before it is accepted."""
+    ours, client = socket.socketpair()
+    client.setblocking(False)
+    client.sendall(first)
+    dialogue = Dialogue(service, Visitor(service, ours, PEER), client)
+    dialogue.visitor.start()
+    try:
+        yield dialogue
+    finally:
+        for connection in dialogue.connections:
+            connection.close()
+            service.stayed.remove(connection)
+        ours.close()
+        client.close()
+
+
+def undated(octets: bytes) -> bytes:
+    """`octets` with every Date left out; each answer has to have had one."""
+    found = _DATE.sub(b"\r\nDate\r\n", octets)
+    assert found.count(b"\r\nDate\r\n") == len(statuses(octets))
+    return found
+
+
+def statuses(octets: bytes) -> list[int]:
+    """The status codes of the answers in `octets`, whose contents hold none themselves."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", octets)]
