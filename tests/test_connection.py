@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from mpserve import connection as connection_module
-from mpserve import filecache
-from mpserve.config import load
+from mpserve import files
+from mpserve.config import Site, load
 from mpserve.connection import Connection, State
-from mpserve.protocol.representation import Outcome
+from mpserve.protocol.representation import Outcome, Resource
+from mpserve.protocol.target import Target
 from tests.dialogue import Dialogue, FakeService, dialogue_with, statuses
 
 SETTLED = (1_000_000_000, 1_000_000_000)  # an mtime long ago: a strong entity-tag
@@ -223,12 +224,12 @@ def test_content_that_comes_late_leaves_the_connection_idle(dialogue: Dialogue) 
 def test_short_of_descriptors_what_is_kept_is_let_go_for_a_request(
     dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, outcomes = filecache.files.lookup, [Outcome.BUSY]
+    real, outcomes = files.lookup, [Outcome.BUSY]
 
-    def lookup(*arguments: object) -> object:
-        return outcomes.pop() if outcomes else real(*arguments)  # type: ignore[arg-type]  # the same
+    def lookup(site: Site, target: Target, now: float) -> Resource:
+        return outcomes.pop() if outcomes else real(site, target, now)
 
-    monkeypatch.setattr(filecache.files, "lookup", lookup)
+    monkeypatch.setattr(files, "lookup", lookup)
     dialogue.say(GET)
 
     assert statuses(dialogue.heard()) == [200]

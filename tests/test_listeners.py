@@ -63,7 +63,7 @@ def test_connections_are_spread_over_the_slots(listening: Listen) -> None:
     assert min(counts) > 0
 
 
-def connected(name: tuple[object, ...]) -> socket.socket:
+def connected(name: tuple[str, int]) -> socket.socket:
     """A client that has sent something: before that, a connection is not given to the server."""
     client = socket.create_connection(name)
     client.sendall(b"GET")
