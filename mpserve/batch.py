@@ -11,6 +11,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Mapping
 from socket import MSG_DONTWAIT
@@ -21,7 +22,7 @@ from mpserve.filecache import FileCache, read_spans
 from mpserve.loop import Loop
 from mpserve.memo import MARKS, MOST_IGNORED, Memo, Prepared, ignored_fields, reduce
 from mpserve.protocol.http1 import Http1Protocol
-from mpserve.protocol.message import Piece, Request
+from mpserve.protocol.message import FileSpan, Piece, Request
 from mpserve.witness import Witness
 
 OnBug: TypeAlias = Callable[[Callable[..., None], Exception], None]
@@ -31,6 +32,8 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 LONGEST_HEAD: Final = 4096
 # Requests with one of these have content, or may wait for an answer before they send it.
 NOT_IN_THE_HEAD: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+# A head of fewer octets has no room for the fields that are ignored.
+SHORT_HEAD: Final = 200
 # Octets of answers that are put together for one pipelining client; the rest of its requests wait.
 RUN_SIZE: Final = 256 * 1024
 
@@ -106,6 +109,16 @@ class Run:
         del self.answers[index:]
 
 
+def send_span(sock: _socket.socket, head: bytes, span: FileSpan) -> int:
+    """Octets of `head` and of the span behind it that a socket that does not block took. Raises OSError."""
+    taken = sock.send(head)
+    if taken == len(head):
+        # Once something has gone, only the number of octets tells how far it went.
+        with contextlib.suppress(OSError):
+            taken += os.sendfile(sock.fileno(), span.file.fd, span.start, len(span))
+    return taken
+
+
 class Batch:
     """What is to be answered in this turn: single heads, and runs of heads that came together."""
 
@@ -153,7 +166,9 @@ class Batch:
 
     def add(self, connection: Repeating, octets: bytes) -> None:
         """All that an idle connection had to receive: a known head is answered by `answer`, any other now."""
-        answer = self._answers.young.get(octets) or self._memo.find(octets)
+        # A short head has nothing to be left out, and is its own key.
+        key = octets if len(octets) < SHORT_HEAD else reduce(octets)
+        answer = self._answers.young.get(key) or self._memo.find(octets)
         if answer is not None:
             self._singles.append((connection, octets, answer))
         elif -1 < octets.find(END_OF_HEAD) < len(octets) - len(END_OF_HEAD):
@@ -215,7 +230,9 @@ class Batch:
             except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
                 self._on_bug(connection.take, bug)
 
-    def _answer_singles(self, singles: list[tuple[Repeating, bytes, Prepared]]) -> None:
+    def _answer_singles(  # noqa: C901  # by hand, as the head of the file says
+        self, singles: list[tuple[Repeating, bytes, Prepared]]
+    ) -> None:
         """One send for each: the hottest lines of the server."""
         loop = self._loop
         moment = self._cache.next_moment(loop.now)
@@ -226,15 +243,16 @@ class Batch:
                 if answer.moment != moment and not answer.agrees(moment):
                     self._forget(connection, head)
                     continue
-                if answer.pieces:
-                    connection.repeat(head, answer, 0)
-                    continue
                 octets = b"".join((answer.before, date_line, answer.after))
+                taken = 0
                 try:
-                    taken = connection.sock.send(octets, MSG_DONTWAIT)
+                    if not answer.pieces:
+                        taken = connection.sock.send(octets, MSG_DONTWAIT)
+                    elif answer.one_span and connection.polled:
+                        taken = send_span(connection.sock, octets, answer.one_span)
                 except OSError:  # no room, or nobody there: `repeat` finds out
-                    taken = 0
-                if taken != len(octets):
+                    pass
+                if taken != answer.size_on_the_wire + len(date_line):
                     connection.repeat(head, answer, taken)
                     continue
                 if logged:

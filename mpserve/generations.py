@@ -56,9 +56,9 @@ class Generations(Generic[K, V]):
 
     def put(self, key: K, value: V, cost: Cost) -> None:
         """Keep `value`, unless it alone would push out too much of what else is kept."""
+        self.drop(key)
         if cost.octets * LEAST_ENTRIES > self._limit.octets or cost.files > self._limit.files:
             return
-        self.drop(key)
         octets, files = self._octets + cost.octets, self._files + cost.files
         if octets > self._limit.octets or files > self._limit.files:
             self._old, self._old_costs = self.young, self._costs

@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from mpserve.generations import Cost, Generations
-from mpserve.protocol.message import Piece, Request
+from mpserve.protocol.message import FileSpan, Piece, Request
 from mpserve.witness import Witness
 
 # An entry's own octets: the object, its request, its witnesses, its place in a dictionary.
@@ -28,6 +28,8 @@ IGNORED: Final = re.compile(
 )
 # How many such lines are left out. A head with more has some in its key, and is counted there.
 MOST_IGNORED: Final = 3
+# Octets of a file that are sent in one call, without a turn of their own.
+MOST_AT_ONCE: Final = 256 * 1024
 # How the lines begin that the log prints.
 MARKS: Final = ((b"referer", b"\r\nReferer: "), (b"user-agent", b"\r\nUser-Agent: "))
 
@@ -51,6 +53,13 @@ def ignored_fields(head: bytes) -> dict[bytes, bytes] | None:
     return fields
 
 
+def small_span(pieces: tuple[Piece, ...]) -> FileSpan | None:
+    """The only one of `pieces`, if it is a span that may leave in one call."""
+    if len(pieces) == 1 and isinstance(pieces[0], FileSpan) and len(pieces[0]) <= MOST_AT_ONCE:
+        return pieces[0]
+    return None
+
+
 class Prepared:
     """An answer that can be given again: all of it but the Date."""
 
@@ -62,10 +71,12 @@ class Prepared:
         "length",
         "line",
         "moment",
+        "one_span",
         "persistent",
         "pieces",
         "request",
         "size",
+        "size_on_the_wire",
         "status",
         "witnesses",
     )
@@ -89,7 +100,9 @@ class Prepared:
         if small:
             self.after += b"".join(content)  # type: ignore[arg-type]  # all bytes
         self.pieces = () if small else content  # content that does not fit into memory
+        self.one_span = small_span(self.pieces)
         self.length = sum(map(len, content))  # octets of content
+        self.size_on_the_wire = self.head_size + self.length  # octets, the Date line aside
         self.witnesses = witnesses
         self.about = about  # what the log says of a request without the ignored fields
         self.persistent = request.persistent

@@ -94,7 +94,7 @@ class Transport:
     def push(self, head: bytes, pieces: Iterable[Piece], sent: int = 0) -> None:
         """Queue one response: its head, and its content. What is in memory leaves in one call.
 
-        `sent` octets of the head, and of the content that comes with it, have gone before.
+        `sent` octets of it have gone before.
         """
         queue: list[Piece] = [head]
         for piece in pieces:
@@ -103,11 +103,16 @@ class Transport:
                 queue[-1] = last + piece
             else:
                 queue.append(piece)
-        if sent:
-            queue[0] = after(queue[0], sent)
+        self.sent = sent
+        while sent > 0 and queue:
+            gone = min(sent, len(queue[0]))
+            sent -= gone
+            if gone == len(queue[0]):
+                del queue[0]
+            else:
+                queue[0] = after(queue[0], gone)
         self._queue = queue
         self._copying = False
-        self.sent = sent
 
     def flush(self) -> Flush:
         """Send until the queue is empty, the socket is full or the turn is over.

@@ -91,6 +91,16 @@ def become_a_file(directory: Path) -> None:
     write(directory, b"a file")
 
 
+def then(*deeds: Callable[[Path], object]) -> Callable[[Path], object]:
+    """One deed after the other."""
+
+    def do(root: Path) -> None:
+        for deed in deeds:
+            deed(root)
+
+    return do
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A place that others may enter: tmp_path is closed to them."""
@@ -158,11 +168,14 @@ CHANGES = {
     "a file becomes a directory": Change(
         "/a.txt",
         200,
-        lambda root: ((root / "a.txt").unlink(), (root / "a.txt").mkdir()),
+        then(lambda root: (root / "a.txt").unlink(), lambda root: (root / "a.txt").mkdir()),
         308,
     ),
     "a file becomes a FIFO": Change(
-        "/a.txt", 200, lambda root: ((root / "a.txt").unlink(), os.mkfifo(root / "a.txt")), 404
+        "/a.txt",
+        200,
+        then(lambda root: (root / "a.txt").unlink(), lambda root: os.mkfifo(root / "a.txt")),
+        404,
     ),
     "a file becomes a link to another": Change(
         "/a.txt", 200, lambda root: link(root / "a.txt", "other/b.txt"), 200
@@ -170,18 +183,18 @@ CHANGES = {
     "a file is moved out, and a link leads to it": Change(
         "/a.txt",
         200,
-        lambda root: (
-            (root / "a.txt").rename(root.parent / "a.txt"),
-            (root / "a.txt").symlink_to("../a.txt"),
+        then(
+            lambda root: (root / "a.txt").rename(root.parent / "a.txt"),
+            lambda root: (root / "a.txt").symlink_to("../a.txt"),
         ),
         404,
     ),
     "a file is moved, and a link leads to it, where none is followed": Change(
         "/a.txt",
         200,
-        lambda root: (
-            (root / "a.txt").rename(root / "moved"),
-            (root / "a.txt").symlink_to("moved"),
+        then(
+            lambda root: (root / "a.txt").rename(root / "moved"),
+            lambda root: (root / "a.txt").symlink_to("moved"),
         ),
         404,
         NONE,
@@ -220,9 +233,9 @@ CHANGES = {
     "a directory on the way becomes a link, where none is followed": Change(
         "/below/sub/b.txt",
         200,
-        lambda root: (
-            (root / "below").rename(root / "moved"),
-            (root / "below").symlink_to("moved"),
+        then(
+            lambda root: (root / "below").rename(root / "moved"),
+            lambda root: (root / "below").symlink_to("moved"),
         ),
         404,
         NONE,
@@ -242,7 +255,10 @@ CHANGES = {
     "a link on the way leads elsewhere": Change(
         "/to-below/sub/b.txt",
         200,
-        lambda root: (write(root / "there/sub/b.txt", b"new"), link(root / "to-below", "there")),
+        then(
+            lambda root: write(root / "there/sub/b.txt", b"new"),
+            lambda root: link(root / "to-below", "there"),
+        ),
         200,
         kept=False,
     ),
@@ -252,13 +268,19 @@ CHANGES = {
     "the root is another": Change(
         "/a.txt",
         200,
-        lambda root: (write(root.parent / "next/a.txt", b"new"), swap(root, root.parent / "next")),
+        then(
+            lambda root: write(root.parent / "next/a.txt", b"new"),
+            lambda root: swap(root, root.parent / "next"),
+        ),
         200,
     ),
     "the root is another, with the same files": Change(
         "/missing",
         404,
-        lambda root: (write(root.parent / "next/missing", b""), swap(root, root.parent / "next")),
+        then(
+            lambda root: write(root.parent / "next/missing", b""),
+            lambda root: swap(root, root.parent / "next"),
+        ),
         200,
     ),
     "the root is gone": Change("/a.txt", 200, lambda root: root.rename(root.parent / "gone"), 404),
@@ -271,7 +293,7 @@ CHANGES = {
     "a missing file appears that may not be read": Change(
         "/missing",
         404,
-        lambda root: (write(root / "missing", b"there"), forbid(root / "missing")),
+        then(lambda root: write(root / "missing", b"there"), lambda root: forbid(root / "missing")),
         403,
     ),
     "a missing file appears as a directory": Change(
@@ -280,7 +302,9 @@ CHANGES = {
     "what is missing below a file appears": Change(
         "/a.txt/b",
         404,
-        lambda root: ((root / "a.txt").unlink(), write(root / "a.txt/b", b"there")),
+        then(
+            lambda root: (root / "a.txt").unlink(), lambda root: write(root / "a.txt/b", b"there")
+        ),
         200,
     ),
     "a missing file appears behind a link": Change(
@@ -298,9 +322,9 @@ CHANGES = {
     "an index file is gone, and there is another": Change(
         "/docs/",
         200,
-        lambda root: (
-            write(root / "docs/second.html", b"second"),
-            (root / "docs/index.html").unlink(),
+        then(
+            lambda root: write(root / "docs/second.html", b"second"),
+            lambda root: (root / "docs/index.html").unlink(),
         ),
         200,
     ),
@@ -313,10 +337,10 @@ CHANGES = {
     "an index file becomes a directory, and there is another": Change(
         "/docs/",
         200,
-        lambda root: (
-            write(root / "docs/second.html", b"second"),
-            (root / "docs/index.html").unlink(),
-            (root / "docs/index.html").mkdir(),
+        then(
+            lambda root: write(root / "docs/second.html", b"second"),
+            lambda root: (root / "docs/index.html").unlink(),
+            lambda root: (root / "docs/index.html").mkdir(),
         ),
         200,
     ),
@@ -326,7 +350,7 @@ CHANGES = {
     "a directory appears where a file was, in a root that is listed": Change(
         "/a.txt/",
         404,
-        lambda root: ((root / "a.txt").unlink(), (root / "a.txt").mkdir()),
+        then(lambda root: (root / "a.txt").unlink(), lambda root: (root / "a.txt").mkdir()),
         200,
         LISTING,
         kept=False,
@@ -343,7 +367,9 @@ CHANGES = {
     "a directory that was asked for without its slash becomes another": Change(
         "/docs",
         308,
-        lambda root: (swap(root / "docs", root / "empty"), (root / "docs").rmdir()),
+        then(
+            lambda root: swap(root / "docs", root / "empty"), lambda root: (root / "docs").rmdir()
+        ),
         404,
     ),
     "a directory that was asked for without its slash is gone": Change(

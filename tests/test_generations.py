@@ -88,12 +88,12 @@ def test_a_value_that_would_push_out_too_much_is_not_kept() -> None:
     assert list(kept.young) == ["just so"]
 
 
-def test_a_value_that_has_become_too_large_takes_the_place_of_none() -> None:
+def test_a_value_that_has_become_too_large_takes_the_one_before_with_it() -> None:
     kept = of_ten()
     kept.put("a", "small", SMALL)
     kept.put("a", "large", Cost(100, 0))
 
-    assert kept.get("a") == "small"
+    assert kept.get("a") is None
 
 
 @pytest.mark.parametrize("names", ["a", "k"], ids=["an old one", "a young one"])
@@ -178,10 +178,9 @@ def test_its_bounds_hold_and_its_values_are_the_last(
     last: dict[str, Cost] = {}
     for name, deed in deeds:
         if isinstance(deed, Cost):
-            before = kept.get(name)
             kept.put(name, deed, deed)
-            assert kept.get(name) in (deed, before)
-            last[name] = kept.get(name) or deed
+            last[name] = deed
+            assert kept.get(name) in (deed, None)
         elif deed is None:
             assert kept.get(name) in (last.get(name), None)
         else:

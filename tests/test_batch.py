@@ -1,0 +1,700 @@
+"""A turn's batch: what is answered at once, what goes the long way, and what is kept of it."""
+
+from __future__ import annotations
+
+import _socket
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mpserve import loop as loop_module
+from mpserve.batch import LONGEST_HEAD, RUN_SIZE, Batch, Made
+from mpserve.config import Config, load
+from mpserve.filecache import FileCache
+from mpserve.loop import Loop
+from mpserve.memo import MOST_IGNORED, Prepared
+from mpserve.protocol.http1 import Http1Protocol
+from mpserve.protocol.message import FileSpan, Piece
+from mpserve.witness import Witness
+from tests.dialogue import PEER, FakeLog, FakeTime, re_raise
+from tests.fakes import FakeFile
+
+KEEPALIVE = 75.0  # seconds: the default
+
+
+def head(*lines: bytes, line: bytes = b"GET /a.txt HTTP/1.1") -> bytes:
+    return b"\r\n".join([line, b"Host: x", *lines, b"", b""])
+
+
+KNOWN, CLOSING, UNKNOWN = head(), head(b"Connection: close"), head(b"X: unknown")
+
+
+class FakeWitness(Witness):
+    """Agrees until it is told not to."""
+
+    def __init__(self) -> None:
+        super().__init__(b"/a.txt", None)
+        self.agreeing = True
+
+    def _looks_the_same(self) -> bool:
+        return self.agreeing
+
+
+class FakeConnection:
+    """Notes what is done with it."""
+
+    def __init__(self, *, polled: bool = False) -> None:
+        ours, self.client = socket.socketpair()
+        self.sock: _socket.socket = ours
+        self.peer = PEER
+        self.deadline = 0.0
+        self.polled = polled
+        self.deeds: list[tuple[object, ...]] = []
+        self.bug: Exception | None = None
+
+    def poll(self) -> None:
+        self._do("poll")
+
+    def take(self, octets: bytes) -> None:
+        self._do("take", octets)
+
+    def repeat(self, head: bytes, answer: Prepared, taken: int, rest: bytes = b"") -> None:
+        self._do("repeat", head, answer, taken, rest)
+
+    def close(self) -> None:
+        self._do("close")
+
+    def _do(self, *deed: object) -> None:
+        self.deeds.append(deed)
+        if self.bug is not None:
+            raise self.bug
+
+    def heard(self) -> bytes:
+        """What the client has got."""
+        self.client.setblocking(False)
+        octets = b""
+        try:
+            while more := self.client.recv(1 << 20):
+                octets += more
+        except BlockingIOError:
+            pass
+        return octets
+
+    def fill(self) -> None:
+        """Leave no room for another octet."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        self.sock.setblocking(False)
+        try:
+            while True:
+                self.sock.send(bytes(1024))
+        except BlockingIOError:
+            self.sock.setblocking(True)
+
+    def end(self) -> None:
+        self.sock.close()
+        self.client.close()
+
+
+@dataclass
+class Stage:
+    """A batch, and all that it deals with."""
+
+    config: Config
+    log: FakeLog = field(default_factory=FakeLog)
+    bugs: list[tuple[object, Exception]] = field(default_factory=list)
+    connections: list[FakeConnection] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.loop = Loop(re_raise)
+        self.loop.close()
+        self.cache = FileCache(1 << 20, 100, 0.0)
+        self.batch = Batch(
+            self.config, self.config.caches, self.loop, self.cache, self.log, self._noted
+        )
+
+    def _noted(self, handler: Callable[..., None], bug: Exception) -> None:
+        self.bugs.append((getattr(handler, "__self__", handler), bug))
+
+    def connection(self, *, polled: bool = False) -> FakeConnection:
+        self.connections.append(FakeConnection(polled=polled))
+        return self.connections[-1]
+
+    def learn(
+        self, octets: bytes, *content: Piece, witnesses: tuple[Witness, ...] | None = ()
+    ) -> None:
+        """Keep an answer to the head `octets`."""
+        self.batch.keep(octets, self.made(octets, *content, witnesses=witnesses))
+
+    def made(
+        self, octets: bytes, *content: Piece, witnesses: tuple[Witness, ...] | None = ()
+    ) -> Made:
+        """What the long way might have made of the head `octets`."""
+        protocol = Http1Protocol(self.config.limits)
+        protocol.receive(octets)
+        request = protocol.next_request()
+        assert request is not None
+        return Made(request, 200, self.head_of_answer(), content, witnesses)
+
+    def head_of_answer(self) -> bytes:
+        return b"HTTP/1.1 200 OK\r\n%bX: y\r\n\r\n" % self.loop.date_line
+
+    def knows(self, octets: bytes) -> bool:
+        """Whether there is an answer to `octets`."""
+        return self.batch._memo.find(octets) is not None
+
+    def say(self, octets: bytes, *, polled: bool = False) -> FakeConnection:
+        """A connection on which `octets` have come, and the turn that follows."""
+        connection = self.connection(polled=polled)
+        self.batch.add(connection, octets)
+        self.batch.answer()
+        return connection
+
+    def logged(self) -> list[tuple[bytes, int, int]]:
+        return [(each.line, each.status, each.sent) for each in self.log.exchanges]
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    monkeypatch.setattr(loop_module, "time", FakeTime())
+    stage = Stage(load([str(tmp_path), "--max-fields", "20"], {}))
+    stage.learn(KNOWN, b"hello")
+    stage.learn(CLOSING, b"bye")
+    yield stage
+    for connection in stage.connections:
+        connection.end()
+
+
+# --- Single heads ---------------------------------------------------------------------------------
+
+
+def test_a_known_head_is_answered(stage: Stage) -> None:
+    connection = stage.say(KNOWN)
+
+    assert connection.heard() == stage.head_of_answer() + b"hello"
+    assert (connection.deeds, connection.deadline) == ([("poll",)], stage.loop.now + KEEPALIVE)
+
+
+def test_nothing_is_answered_before_all_has_been_received(stage: Stage) -> None:
+    connection = stage.connection()
+    stage.batch.add(connection, KNOWN)
+    before = connection.heard(), list(connection.deeds)
+    stage.batch.answer()
+
+    assert before == (b"", [])
+    assert connection.heard() == stage.head_of_answer() + b"hello"
+
+
+def test_it_is_answered_once(stage: Stage) -> None:
+    connection = stage.say(KNOWN)
+    stage.batch.answer()
+
+    assert connection.heard() == stage.head_of_answer() + b"hello"
+
+
+def test_a_connection_that_is_polled_is_not_polled_again(stage: Stage) -> None:
+    assert stage.say(KNOWN, polled=True).deeds == []
+
+
+def test_an_answer_that_ends_the_connection_ends_it(stage: Stage) -> None:
+    connection = stage.say(CLOSING)
+
+    assert (connection.heard()[-3:], connection.deeds) == (b"bye", [("close",)])
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param(UNKNOWN, id="another head"),
+        pytest.param(KNOWN[:-1], id="a part of a head"),
+        pytest.param(b"", id="the end"),
+        pytest.param(b"\r\n", id="an empty line"),
+        pytest.param(b"\r\n\r\n", id="two empty lines"),
+        pytest.param(b"\r\n" + KNOWN, id="an empty line and a head"),
+        pytest.param(UNKNOWN + KNOWN, id="another head and a known one"),
+        pytest.param(b"\0", id="anything else"),
+    ],
+)
+def test_what_is_not_known_goes_the_long_way_at_once(stage: Stage, octets: bytes) -> None:
+    connection = stage.connection()
+    stage.batch.add(connection, octets)
+
+    assert connection.deeds == [("take", octets)]
+
+
+def test_an_old_answer_is_found_too(stage: Stage) -> None:
+    stage.batch._memo.answers._old = stage.batch._memo.answers.young
+    stage.batch._memo.answers._old_costs = stage.batch._memo.answers._costs
+    stage.batch._memo.answers.young, stage.batch._memo.answers._costs = {}, {}
+
+    assert stage.say(KNOWN).heard()[-5:] == b"hello"
+
+
+def test_the_date_is_that_of_the_turn(stage: Stage) -> None:
+    stage.loop.date_line = b"Date: another\r\n"
+
+    assert stage.say(KNOWN).heard() == b"HTTP/1.1 200 OK\r\nDate: another\r\nX: y\r\n\r\nhello"
+
+
+def test_what_does_not_go_at_once_is_repeated(stage: Stage) -> None:
+    connection = stage.connection()
+    connection.fill()
+    stage.batch.add(connection, KNOWN)
+    stage.batch.answer()
+    ((_, *repeated),) = connection.deeds
+
+    assert repeated == [KNOWN, stage.batch._memo.find(KNOWN), 0, b""]
+    assert stage.logged() == []
+
+
+def test_what_goes_in_part_is_repeated_from_there(stage: Stage) -> None:
+    stage.learn(head(b"A: large"), b"x" * 60000)
+    connection = stage.connection()
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20000)
+    stage.batch.add(connection, head(b"A: large"))
+    stage.batch.answer()
+    ((deed, octets, _, taken, rest),) = connection.deeds
+
+    assert (deed, octets, taken, rest) == (
+        "repeat",
+        head(b"A: large"),
+        len(connection.heard()),
+        b"",
+    )
+
+
+def test_a_client_that_is_gone_is_left_to_the_long_way(stage: Stage) -> None:
+    connection = stage.connection()
+    connection.client.close()
+    stage.batch.add(connection, KNOWN)
+    stage.batch.answer()
+
+    assert [(deed, taken) for deed, _, _, taken, _ in connection.deeds] == [("repeat", 0)]
+
+
+def test_large_content_is_repeated_from_its_file(stage: Stage) -> None:
+    span = FileSpan(FakeFile(b""), 0, 1 << 20)
+    stage.learn(head(b"A: large"), span)
+    connection = stage.say(head(b"A: large"))
+    ((deed, octets, answer, taken, _),) = connection.deeds
+    assert isinstance(answer, Prepared)
+
+    assert (deed, octets, answer.pieces, taken) == ("repeat", head(b"A: large"), (span,), 0)
+    assert connection.heard() == b""
+
+
+# --- Freshness ------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_does_not_hold_any_more_is_made_anew(stage: Stage) -> None:
+    witness = FakeWitness()
+    stage.learn(head(b"A: b"), b"old", witnesses=(witness,))
+    before = stage.say(head(b"A: b")).heard()[-3:]
+    witness.agreeing = False
+    connection = stage.say(head(b"A: b"))
+
+    assert (before, connection.heard()) == (b"old", b"")
+    assert connection.deeds == [("take", head(b"A: b"))]
+    assert not stage.knows(head(b"A: b"))
+
+
+def test_witnesses_are_asked_after_all_has_been_received(stage: Stage) -> None:
+    witness = FakeWitness()
+    stage.learn(head(b"A: b"), b"old", witnesses=(witness,))
+    connection = stage.connection()
+    stage.batch.add(connection, head(b"A: b"))
+    witness.agreeing = False
+    stage.batch.answer()
+
+    assert connection.deeds == [("take", head(b"A: b"))]
+
+
+def test_they_are_asked_in_each_turn(stage: Stage) -> None:
+    witness = FakeWitness()
+    stage.learn(head(b"A: b"), b"", witnesses=(witness,))
+    moments = []
+    for _ in range(3):
+        stage.say(head(b"A: b"))
+        moments.append(witness.moment)
+
+    assert moments == [1, 2, 3]
+
+
+# --- The log --------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_logged(stage: Stage) -> None:
+    stage.say(KNOWN)
+    stage.say(CLOSING)
+
+    assert stage.logged() == [(b"GET /a.txt HTTP/1.1", 200, 5), (b"GET /a.txt HTTP/1.1", 200, 3)]
+    assert {exchange.peer for exchange in stage.log.exchanges} == {PEER}
+
+
+def test_nothing_is_logged_where_nobody_reads_it(stage: Stage) -> None:
+    stage.log.enabled = False
+    stage.say(KNOWN)
+    stage.say(KNOWN * 3)
+
+    assert stage.logged() == []
+
+
+@pytest.mark.parametrize(
+    ("kept", "lines", "expected"),
+    [
+        pytest.param((), (), (b"", b""), id="nothing"),
+        pytest.param((), (b"User-Agent: a",), (b"", b"a"), id="an agent"),
+        pytest.param((b"User-Agent: a",), (b"User-Agent: b",), (b"", b"b"), id="another agent"),
+        pytest.param((b"User-Agent: a",), (), (b"", b""), id="no agent any more"),
+        pytest.param((), (b"Referer: a", b"User-Agent: b"), (b"a", b"b"), id="both"),
+        pytest.param((), (b"User-Agent: a", b"User-Agent: b"), (b"", b"a, b"), id="two agents"),
+        pytest.param((b"referer: a",), (b"referer: a",), (b"a", b""), id="in lower case"),
+        pytest.param(
+            (b"referer: a",),
+            (b"referer: a", b"User-Agent: b"),
+            (b"a", b"b"),
+            id="one in lower case, and the other",
+        ),
+        pytest.param(
+            (b"referer: a",),
+            (b"Referer: b", b"referer: a"),
+            (b"b, a", b""),
+            id="one in two spellings",
+        ),
+    ],
+)
+def test_the_log_tells_of_each_request_what_it_says(
+    stage: Stage, kept: tuple[bytes, ...], lines: tuple[bytes, ...], expected: tuple[bytes, ...]
+) -> None:
+    stage.learn(head(b"A: b", *kept), b"")
+    text = head(b"A: b", *lines)
+    answer = stage.batch._memo.find(text)
+    assert answer is not None
+
+    assert stage.batch.about(text, answer) == (b"GET /a.txt HTTP/1.1", *expected)
+
+
+def test_a_log_that_is_not_read_costs_nothing(stage: Stage) -> None:
+    stage.log.enabled = False
+    answer = stage.batch._memo.find(KNOWN)
+    assert answer is not None
+
+    assert stage.batch.about(head(b"User-Agent: a"), answer) is answer.about
+
+
+def test_the_time_it_took_is_told_where_it_is_asked_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durations: list[float] = []
+    monkeypatch.setattr(stage.log, "record", lambda *values: durations.append(values[4]))
+    stage.loop.now -= 1000.0
+    for timed in (False, True):
+        stage.log.timed = timed
+        stage.say(KNOWN)
+
+    assert durations[0] == 0.0
+    assert 1000.0 <= durations[1] < 1060.0
+
+
+# --- Bugs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("octets", [KNOWN, KNOWN * 2], ids=["a head", "a run"])
+def test_a_bug_in_one_does_not_end_the_others(stage: Stage, octets: bytes) -> None:
+    broken, bug = stage.connection(), ValueError()
+    broken.bug = bug
+    others = [stage.connection() for _ in range(2)]
+    for connection in (others[0], broken, others[1]):
+        stage.batch.add(connection, octets)
+    stage.batch.answer()
+    count = len(octets) // len(KNOWN)
+
+    assert [each.heard().count(b"hello") for each in others] == [count, count]
+    assert stage.bugs == [(broken, bug)]
+
+
+# --- Runs -----------------------------------------------------------------------------------------
+
+
+def test_known_heads_that_come_together_are_answered_together(stage: Stage) -> None:
+    connection = stage.say(KNOWN * 3)
+
+    assert connection.heard() == (stage.head_of_answer() + b"hello") * 3
+    assert (connection.deeds, connection.deadline) == ([("poll",)], stage.loop.now + KEEPALIVE)
+    assert len(stage.logged()) == 3
+
+
+def test_a_connection_of_a_run_is_polled_once(stage: Stage) -> None:
+    assert stage.say(KNOWN * 3, polled=True).deeds == []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(UNKNOWN, id="another head"),
+        pytest.param(UNKNOWN + KNOWN, id="another head, and a known one"),
+        pytest.param(KNOWN[:-1], id="a part of a head"),
+        pytest.param(b"\r\n" + KNOWN, id="an empty line"),
+        pytest.param(b"\0", id="anything else"),
+        pytest.param(CLOSING + KNOWN, id="the last head, and more"),
+        pytest.param(CLOSING + b"x", id="the last head, and octets"),
+    ],
+)
+def test_a_run_ends_where_something_else_comes(stage: Stage, rest: bytes) -> None:
+    connection = stage.connection()
+    stage.batch.add(connection, KNOWN * 2 + rest)
+    before = list(connection.deeds)
+    stage.batch.answer()
+
+    assert (before, connection.deeds) == ([], [("take", rest)])
+    assert connection.heard() == (stage.head_of_answer() + b"hello") * 2
+
+
+def test_a_run_ends_the_connection(stage: Stage) -> None:
+    connection = stage.say(KNOWN * 2 + CLOSING)
+
+    assert connection.deeds == [("close",)]
+    assert connection.heard().endswith(b"hello" + stage.head_of_answer() + b"bye")
+
+
+def test_the_last_head_first_is_no_run(stage: Stage) -> None:
+    connection = stage.connection()
+    stage.batch.add(connection, CLOSING * 2)
+
+    assert connection.deeds == [("take", CLOSING * 2)]
+
+
+def test_large_content_ends_a_run(stage: Stage) -> None:
+    large = head(b"A: large")
+    stage.learn(large, FileSpan(FakeFile(b""), 0, 1 << 20))
+    connection = stage.say(KNOWN + large + KNOWN)
+
+    assert connection.deeds == [("take", large + KNOWN)]
+
+
+def test_a_run_has_its_limit(stage: Stage) -> None:
+    large = head(b"A: large")
+    stage.learn(large, b"x" * 60000)
+    connection = stage.connection()
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+    stage.batch.add(connection, large * 10)
+    stage.batch.answer()
+    answered = RUN_SIZE // 60000 + 1
+
+    assert connection.deeds == [("take", large * (10 - answered))]
+    assert connection.heard().count(b"HTTP/1.1 200 OK") == answered
+
+
+@pytest.mark.parametrize("known", [0, 2])
+def test_a_run_ends_where_an_answer_does_not_hold_any_more(stage: Stage, known: int) -> None:
+    witness, stale = FakeWitness(), head(b"A: stale")
+    stage.learn(stale, b"old", witnesses=(witness,))
+    connection = stage.connection()
+    stage.batch.add(connection, KNOWN * known + stale + KNOWN + UNKNOWN)
+    witness.agreeing = False
+    stage.batch.answer()
+
+    assert connection.deeds == [("take", stale + KNOWN + UNKNOWN)]
+    assert connection.heard() == (stage.head_of_answer() + b"hello") * known
+    assert not stage.knows(stale)
+
+
+def test_what_does_not_go_of_a_run_is_repeated(stage: Stage) -> None:
+    large = head(b"A: large")
+    stage.learn(large, b"x" * 60000)
+    connection = stage.connection()
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 100_000)
+    stage.batch.add(connection, KNOWN + large * 4 + UNKNOWN)
+    stage.batch.answer()
+    ((deed, octets, answer, taken, rest),) = connection.deeds
+    heard = connection.heard()
+    whole = stage.head_of_answer() + b"x" * 60000
+    gone = heard.count(b"HTTP/1.1 200 OK") - (0 < int(str(taken)))
+
+    assert (deed, octets, answer) == ("repeat", large, stage.batch._memo.find(large))
+    assert rest == large * (4 - gone) + UNKNOWN
+    assert len(stage.logged()) == gone
+    assert (
+        heard
+        == stage.head_of_answer()
+        + b"hello"
+        + (whole * 4)[: (gone - 1) * len(whole)]
+        + (whole[: int(str(taken))])
+    )
+
+
+def test_a_run_to_a_client_that_is_gone_is_left_to_the_long_way(stage: Stage) -> None:
+    connection = stage.connection()
+    connection.client.close()
+    stage.batch.add(connection, KNOWN * 3)
+    stage.batch.answer()
+
+    assert [(*deed[:2], *deed[3:]) for deed in connection.deeds] == [
+        ("repeat", KNOWN, 0, KNOWN * 2)
+    ]
+    assert stage.logged() == []
+
+
+# --- What is kept ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param(head(b"A: b"), id="GET"),
+        pytest.param(head(line=b"HEAD /a.txt HTTP/1.1"), id="HEAD"),
+        pytest.param(head(line=b"GET /a.txt HTTP/1.0"), id="HTTP/1.0"),
+        pytest.param(head(b"User-Agent: a", b"Cookie: b", line=b"GET /b HTTP/1.1"), id="a browser"),
+        pytest.param(head(*[b"Cookie: a"] * 9, line=b"GET /b HTTP/1.1"), id="many cookies"),
+        pytest.param(head(*[b"A: b"] * (19 - MOST_IGNORED)), id="as many fields as may be"),
+    ],
+)
+def test_a_request_that_can_be_repeated_is_kept(stage: Stage, octets: bytes) -> None:
+    before = stage.knows(octets)
+    stage.learn(octets, b"x")
+
+    assert (before, stage.knows(octets)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param(head(line=b"POST /a.txt HTTP/1.1"), id="another method"),
+        pytest.param(head(b"Content-Length: 0"), id="content without octets"),
+        pytest.param(head(b"Content-Length: 5"), id="content"),
+        pytest.param(head(b"Transfer-Encoding: chunked"), id="chunked content"),
+        pytest.param(head(b"Expect: 100-continue"), id="an expectation"),
+        pytest.param(head(*[b"A: b"] * (20 - MOST_IGNORED)), id="too many fields"),
+        pytest.param(head(b"User-Agent:  a"), id="an agent that is said in another way"),
+        pytest.param(head(b"A: b", b"User-Agent: a", b"user-agent: b"), id="two spellings"),
+        pytest.param(head(b"A: b", b"User-Agent: a", b"User-Agent: b"), id="two agents"),
+        pytest.param(head(b"A: " + b"x" * LONGEST_HEAD), id="a long head"),
+    ],
+)
+def test_a_request_that_is_more_than_its_head_is_not_kept(stage: Stage, octets: bytes) -> None:
+    stage.learn(octets, b"x")
+
+    assert not stage.knows(octets)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param(b"\r\n" + head(b"A: b"), id="with an empty line before it"),
+        pytest.param(head(b"A: b", line=b"OPTIONS /a.txt HTTP/1.1"), id="of another request"),
+        pytest.param(head(b"A: b", line=b"GET /a.txt HTTP/1.1x"), id="of one that begins like it"),
+        pytest.param(b"\r\n\r\n", id="that is none"),
+    ],
+)
+def test_octets_that_are_not_the_head_of_the_request_are_not_kept(
+    stage: Stage, octets: bytes
+) -> None:
+    stage.batch.keep(octets, stage.made(head(b"A: b"), b"x"))
+
+    assert not stage.knows(octets)
+
+
+def test_what_nobody_vouches_for_is_not_kept(stage: Stage) -> None:
+    stage.learn(head(b"A: b"), b"x", witnesses=None)
+
+    assert not stage.knows(head(b"A: b"))
+
+
+def test_nothing_is_kept_without_memory(tmp_path: Path) -> None:
+    stage = Stage(load([str(tmp_path), "--cache-size", "0"], {}))
+    stage.learn(KNOWN, b"x")
+
+    assert not stage.knows(KNOWN)
+
+
+def test_a_head_that_the_site_would_refuse_is_not_kept(tmp_path: Path) -> None:
+    stage = Stage(load([str(tmp_path), "--max-head", "1024"], {}))
+    longest = head(b"A: " + b"x" * (1024 - len(head(b"A: "))))
+    stage.learn(longest, b"x")
+    longer = longest.replace(b"Host", b"Cookie: a\r\nHost")
+
+    assert (stage.knows(longest), stage.knows(longer)) == (True, False)
+
+
+def test_only_what_the_log_prints_is_kept_of_the_fields(stage: Stage) -> None:
+    text = head(b"Cookie: a", b"X: y", b"referer: z", b"User-Agent: b")
+    stage.learn(text, b"x")
+    answer = stage.batch._memo.find(text)
+    assert answer is not None
+
+    assert answer.request.fields == {b"referer": b"z"}
+
+
+def test_a_small_span_is_kept_in_memory(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    with (tmp_path / "file").open("rb") as file:
+        opened = FakeFile(b"", file.fileno())
+        status = os.fstat(file.fileno())
+        sight = status.st_dev, status.st_ino, 10, status.st_mtime_ns, status.st_ctime_ns
+        witness = Witness(bytes(tmp_path / "file"), sight)
+        stage.learn(head(b"A: b"), FileSpan(opened, 2, 5), witnesses=(witness,))
+
+    assert stage.say(head(b"A: b")).heard()[-7:] == b"\r\n\r\n234"
+
+
+# --- The end --------------------------------------------------------------------------------------
+
+
+def test_all_is_forgotten_and_it_begins_again(stage: Stage) -> None:
+    stage.batch.clear()
+    forgotten = stage.knows(KNOWN)
+    stage.learn(KNOWN, b"x")
+
+    assert (forgotten, stage.knows(KNOWN)) == (False, True)
+
+
+def test_what_has_been_added_is_answered_though_all_is_forgotten(stage: Stage) -> None:
+    connection = stage.connection()
+    stage.batch.add(connection, KNOWN)
+    stage.batch.clear()
+    stage.batch.answer()
+
+    assert connection.heard()[-5:] == b"hello"
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param(KNOWN, id="a head"),
+        pytest.param(KNOWN * 3, id="a run"),
+        pytest.param(KNOWN * 3 + UNKNOWN[:9], id="a run and more"),
+    ],
+)
+def test_after_a_stop_all_goes_the_long_way(stage: Stage, octets: bytes) -> None:
+    before, after = stage.connection(), stage.connection()
+    stage.batch.add(before, octets)
+    stage.batch.stop()
+    stage.batch.add(after, octets)
+    stage.learn(KNOWN, b"x")
+    stage.batch.answer()
+
+    assert (before.deeds, before.heard()) == ([("take", octets)], b"")
+    assert (after.deeds, after.heard()) == ([("take", octets)], b"")
+    assert not stage.knows(KNOWN)
+
+
+def test_a_bug_after_a_stop_does_not_end_the_others(stage: Stage) -> None:
+    broken, other = stage.connection(), stage.connection()
+    broken.bug = ValueError()
+    stage.batch.add(broken, KNOWN)
+    stage.batch.add(other, KNOWN)
+    stage.batch.stop()
+    stage.batch.answer()
+
+    assert stage.bugs == [(broken, broken.bug)]
+    assert other.deeds == [("take", KNOWN)]
+
+
+def test_its_repr_tells_what_waits(stage: Stage) -> None:
+    stage.batch.add(stage.connection(), KNOWN)
+    stage.batch.add(stage.connection(), KNOWN * 2)
+
+    assert repr(stage.batch).startswith("<Batch 1 heads, 1 runs, <Memo <Generations 2+0, ")

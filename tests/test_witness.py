@@ -1,0 +1,294 @@
+"""Witnesses: what they saw, when they are asked, and what they agree to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mpserve.protocol.representation import SETTLE_TIME
+from mpserve.witness import KEPT_AFTER, Place, Witness, settled, sight_of, witness
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    return path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The paths that are looked at."""
+    paths: list[bytes] = []
+
+    def noting(look: Callable[[bytes], os.stat_result]) -> Callable[[bytes], os.stat_result]:
+        def looked(path: bytes) -> os.stat_result:
+            paths.append(path)
+            return look(path)
+
+        return looked
+
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, noting(getattr(os, name)))
+    return paths
+
+
+# --- What is seen ---------------------------------------------------------------------------------
+
+
+def test_a_file_is_seen_as_stat_shows_it(file: Path) -> None:
+    status = file.stat()
+    expected = (
+        status.st_dev,
+        status.st_ino,
+        len(b"content"),
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+    assert witness(bytes(file)).sight == sight_of(status) == expected
+
+
+@pytest.mark.parametrize("name", ["missing", "missing/too", "file/below"])
+def test_nothing_is_seen_where_nothing_is(file: Path, name: str) -> None:
+    assert witness(bytes(file.parent / name)).sight is None
+
+
+def test_a_link_is_seen_itself(file: Path) -> None:
+    link = file.with_name("link")
+    link.symlink_to(file)
+
+    assert witness(bytes(link)).sight == sight_of(link.lstat())
+
+
+def test_a_link_that_leads_nowhere_is_something(file: Path) -> None:
+    link = file.with_name("link")
+    link.symlink_to("nowhere")
+
+    assert witness(bytes(link)).sight is not None
+
+
+def test_what_cannot_be_told_is_an_error(file: Path) -> None:
+    with pytest.raises(OSError, match="File name too long"):
+        witness(bytes(file.with_name("x" * 256)))
+
+
+# --- What it agrees to ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["file", "missing", "file/below"])
+def test_it_agrees_while_nothing_changes(file: Path, name: str) -> None:
+    seen = witness(bytes(file.parent / name))
+
+    assert [seen.agrees(moment) for moment in (1, 2, 3)] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(0, id="device"),
+        pytest.param(1, id="inode"),
+        pytest.param(2, id="size"),
+        pytest.param(3, id="mtime"),
+        pytest.param(4, id="ctime"),
+    ],
+)
+def test_all_that_it_saw_has_to_be_the_same(file: Path, place: int) -> None:
+    sight = list(sight_of(file.stat()) or ())
+    sight[place] += 1
+    device, inode, size, mtime, ctime = sight
+
+    assert not Witness(bytes(file), (device, inode, size, mtime, ctime)).agrees(1)
+
+
+def test_it_disagrees_when_a_file_is_gone(file: Path) -> None:
+    seen = witness(bytes(file))
+    file.unlink()
+
+    assert not seen.agrees(1)
+
+
+def test_it_disagrees_when_something_appears(file: Path) -> None:
+    seen = witness(bytes(file.with_name("new")))
+    agreed = seen.agrees(1)
+    file.with_name("new").symlink_to("nowhere")
+
+    assert (agreed, seen.agrees(2)) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["file", "missing"])
+def test_it_disagrees_when_nothing_can_be_told(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def forbidden(_path: bytes) -> os.stat_result:
+        raise PermissionError
+
+    seen = witness(bytes(file.with_name(name)))
+    monkeypatch.setattr(os, "lstat", forbidden)
+
+    assert not seen.agrees(1)
+
+
+def test_it_is_asked_once_for_a_moment(file: Path, asked: list[bytes]) -> None:
+    seen = witness(bytes(file))
+    asked.clear()
+    answers = [seen.agrees(moment) for moment in (1, 1, 1, 2, 2)]
+
+    assert (answers, len(asked)) == ([True] * 5, 2)
+
+
+def test_it_is_asked_again_where_it_disagreed(file: Path, asked: list[bytes]) -> None:
+    seen = witness(bytes(file))
+    file.unlink()
+    asked.clear()
+    answers = [seen.agrees(1), seen.agrees(1)]
+
+    assert (answers, len(asked)) == ([False, False], 2)
+
+
+def test_it_does_not_believe_that_it_was_asked_before(file: Path) -> None:
+    seen = witness(bytes(file))
+    file.unlink()
+
+    assert [seen.agrees(moment) for moment in (1, -1, 1)] == [False] * 3
+
+
+def test_its_repr_tells_what_it_saw(file: Path) -> None:
+    missing = file.with_name("missing")
+
+    assert repr(witness(bytes(missing))) == f"<Witness {bytes(missing)!r} None>"
+    assert repr(Place(bytes(file.parent), root=False)).startswith("<Place b'/")
+
+
+# --- Directories on the way -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    path = tmp_path / "directory"
+    path.mkdir()
+    return path
+
+
+def test_a_place_agrees_whatever_is_in_it(directory: Path) -> None:
+    place = Place(bytes(directory), root=False)
+    (directory / "new").write_bytes(b"")
+    os.utime(directory, (1, 1))
+    directory.chmod(0o700)
+
+    assert place.agrees(1)
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_a_place_is_no_other_directory(directory: Path, root: bool) -> None:
+    place = Place(bytes(directory), root=root)
+    directory.rename(directory.with_name("gone"))
+    directory.mkdir()
+
+    assert not place.agrees(1)
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_a_place_may_be_gone(directory: Path, root: bool) -> None:
+    place = Place(bytes(directory), root=root)
+    directory.rmdir()
+
+    assert not place.agrees(1)
+
+
+def test_a_place_becomes_a_link_to_itself(directory: Path) -> None:
+    places = [Place(bytes(directory), root=root) for root in (True, False)]
+    directory.rename(directory.with_name("moved"))
+    directory.symlink_to("moved")
+
+    assert [place.agrees(1) for place in places] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "become",
+    [
+        pytest.param(lambda path: path.write_bytes(b""), id="a file"),
+        pytest.param(lambda path: path.symlink_to("/"), id="a link"),
+        pytest.param(os.mkfifo, id="a FIFO"),
+    ],
+)
+def test_an_inode_that_is_used_again_is_not_taken_for_the_directory(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, become: Callable[[Path], object]
+) -> None:
+    inode = directory.stat().st_ino
+    lstat = os.lstat
+
+    def looked(path: bytes) -> os.stat_result:
+        shown = list(lstat(path))
+        shown[1] = inode
+        return os.stat_result(shown)
+
+    monkeypatch.setattr(os, "lstat", looked)
+    place = Place(bytes(directory), root=False)
+    directory.rmdir()
+    become(directory)
+
+    assert not place.agrees(1)
+
+
+@pytest.mark.parametrize(
+    ("make", "root"),
+    [
+        pytest.param(lambda path: path.write_bytes(b""), False, id="a file"),
+        pytest.param(lambda path: path.write_bytes(b""), True, id="a file as the root"),
+        pytest.param(lambda path: path.symlink_to("."), False, id="a link"),
+    ],
+)
+def test_only_a_directory_is_a_place(
+    tmp_path: Path, make: Callable[[Path], object], root: bool
+) -> None:
+    make(tmp_path / "x")
+
+    with pytest.raises(NotADirectoryError):
+        Place(bytes(tmp_path / "x"), root=root)
+
+
+def test_the_root_may_be_a_link(directory: Path) -> None:
+    link = directory.with_name("link")
+    link.symlink_to("directory")
+    place = Place(bytes(link), root=True)
+    agreed = place.agrees(1)
+    link.unlink()
+    link.symlink_to(".")
+
+    assert (agreed, place.agrees(2)) == (True, False)
+
+
+# --- Time -----------------------------------------------------------------------------------------
+
+NOW = 1_000_000_000.0
+
+
+def status_of(mtime: float, ctime: float) -> os.stat_result:
+    """What stat shows of a file with these time stamps."""
+    stamps = {"st_mtime_ns": round(mtime * 1e9), "st_ctime_ns": round(ctime * 1e9)}
+    return os.stat_result([0] * 10, stamps)
+
+
+@pytest.mark.parametrize(
+    ("mtime", "ctime", "expected"),
+    [
+        pytest.param(NOW - 3600, NOW - 3600, True, id="both long ago"),
+        pytest.param(NOW - KEPT_AFTER, NOW - KEPT_AFTER, True, id="just so"),
+        pytest.param(NOW - KEPT_AFTER + 0.001, NOW - 3600, False, id="written lately"),
+        pytest.param(NOW - 3600, NOW - KEPT_AFTER + 0.001, False, id="changed lately"),
+        pytest.param(NOW, NOW, False, id="now"),
+        pytest.param(NOW + 3600, NOW - 3600, False, id="written in the future"),
+        pytest.param(NOW - 3600, NOW + 3600, False, id="changed in the future"),
+        pytest.param(0.0, NOW - 3600, True, id="a date that means nothing"),
+    ],
+)
+def test_a_file_settles(mtime: float, ctime: float, expected: bool) -> None:
+    assert settled(status_of(mtime, ctime), NOW) == expected
+
+
+def test_nothing_is_kept_before_its_entity_tag_is_strong() -> None:
+    assert KEPT_AFTER > SETTLE_TIME
