@@ -32,7 +32,7 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 LONGEST_HEAD: Final = 4096
 # Requests with one of these have content, or may wait for an answer before they send it.
 NOT_IN_THE_HEAD: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
-# A head of fewer octets has no room for the fields that are ignored.
+# A head of fewer octets has hardly room for the fields that are ignored.
 SHORT_HEAD: Final = 200
 # Octets of answers that are put together for one pipelining client; the rest of its requests wait.
 RUN_SIZE: Final = 256 * 1024
@@ -128,6 +128,7 @@ class Batch:
         "_keepalive",
         "_limits",
         "_log",
+        "_longest",
         "_loop",
         "_memo",
         "_on_bug",
@@ -139,8 +140,8 @@ class Batch:
     def __init__(
         self, config: Config, caches: Caches, loop: Loop, cache: FileCache, log: Log, on_bug: OnBug
     ) -> None:
-        longest = min(LONGEST_HEAD, config.limits.head)
-        self._memo = Memo(caches.octets, caches.files, longest)
+        self._longest = min(LONGEST_HEAD, config.limits.head)
+        self._memo = Memo(caches.octets, caches.files, self._longest)
         self._answers = self._memo.answers
         self._cache = cache
         self._loop = loop
@@ -166,9 +167,11 @@ class Batch:
 
     def add(self, connection: Repeating, octets: bytes) -> None:
         """All that an idle connection had to receive: a known head is answered by `answer`, any other now."""
-        # A short head has nothing to be left out, and is its own key.
-        key = octets if len(octets) < SHORT_HEAD else reduce(octets)
-        answer = self._answers.young.get(key) or self._memo.find(octets)
+        answer = None
+        if len(octets) <= self._longest:
+            # A short head has most often nothing to be left out, and is its own key.
+            key = octets if len(octets) < SHORT_HEAD else reduce(octets)
+            answer = self._answers.young.get(key) or self._memo.find(octets)
         if answer is not None:
             self._singles.append((connection, octets, answer))
         elif -1 < octets.find(END_OF_HEAD) < len(octets) - len(END_OF_HEAD):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mpserve import loop as loop_module
-from mpserve.batch import LONGEST_HEAD, RUN_SIZE, Batch, Made
+from mpserve.batch import LONGEST_HEAD, RUN_SIZE, Batch, Made, send_span
 from mpserve.config import Config, load
 from mpserve.filecache import FileCache
 from mpserve.loop import Loop
@@ -284,6 +284,96 @@ def test_large_content_is_repeated_from_its_file(stage: Stage) -> None:
 
     assert (deed, octets, answer.pieces, taken) == ("repeat", head(b"A: large"), (span,), 0)
     assert connection.heard() == b""
+
+
+@pytest.fixture
+def span(tmp_path: Path) -> Iterator[FileSpan]:
+    """A part of a file that leaves in one call where there is room."""
+    (tmp_path / "large").write_bytes(bytes(range(256)) * 400)
+    with (tmp_path / "large").open("rb") as file:
+        yield FileSpan(FakeFile(b"", file.fileno()), 256, 100_000)
+
+
+def polled_connection(stage: Stage, room: int) -> FakeConnection:
+    """A connection that does not block, with about so much room for what is sent."""
+    connection = stage.connection(polled=True)
+    connection.sock.setblocking(False)
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+    return connection
+
+
+def test_a_span_that_goes_at_once_is_sent_at_once(stage: Stage, span: FileSpan) -> None:
+    stage.learn(head(b"A: large"), span)
+    connection = polled_connection(stage, 1 << 20)
+    stage.batch.add(connection, head(b"A: large"))
+    stage.batch.answer()
+    content = (bytes(range(256)) * 400)[256:100_000]
+
+    assert (connection.deeds, connection.deadline) == ([], stage.loop.now + KEEPALIVE)
+    assert connection.heard() == stage.head_of_answer() + content
+    assert stage.logged() == [(b"GET /a.txt HTTP/1.1", 200, len(content))]
+
+
+def test_a_span_may_end_the_connection(stage: Stage, span: FileSpan) -> None:
+    stage.learn(head(b"Connection: close", b"A: large"), span)
+    connection = polled_connection(stage, 1 << 20)
+    stage.batch.add(connection, head(b"Connection: close", b"A: large"))
+    stage.batch.answer()
+
+    assert connection.deeds == [("close",)]
+
+
+def test_a_span_that_goes_in_part_is_repeated_from_there(stage: Stage, span: FileSpan) -> None:
+    stage.learn(head(b"A: large"), span)
+    connection = polled_connection(stage, 20_000)
+    stage.batch.add(connection, head(b"A: large"))
+    stage.batch.answer()
+    ((deed, octets, _, taken, rest),) = connection.deeds
+
+    assert (deed, octets, taken, rest) == (
+        "repeat",
+        head(b"A: large"),
+        len(connection.heard()),
+        b"",
+    )
+    assert stage.logged() == []
+
+
+def test_a_span_of_which_only_the_head_goes_is_repeated(
+    stage: Stage, span: FileSpan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "sendfile", failing)
+    stage.learn(head(b"A: large"), span)
+    connection = polled_connection(stage, 1 << 20)
+    stage.batch.add(connection, head(b"A: large"))
+    stage.batch.answer()
+    ((deed, _, _, taken, _),) = connection.deeds
+
+    assert (deed, taken) == ("repeat", len(stage.head_of_answer()))
+
+
+def test_a_span_waits_for_its_head(stage: Stage, span: FileSpan) -> None:
+    large = b"x" * 60_000
+    connection = polled_connection(stage, 20_000)
+    taken = send_span(connection.sock, large, span)
+
+    assert taken < len(large)
+    assert connection.heard() == large[:taken]
+
+
+def test_a_span_for_which_there_is_no_room_is_repeated(stage: Stage, span: FileSpan) -> None:
+    stage.learn(head(b"A: large"), span)
+    connection = polled_connection(stage, 1)
+    connection.fill()
+    connection.sock.setblocking(False)
+    stage.batch.add(connection, head(b"A: large"))
+    stage.batch.answer()
+    ((deed, _, _, taken, _),) = connection.deeds
+
+    assert (deed, taken) == ("repeat", 0)
 
 
 # --- Freshness ------------------------------------------------------------------------------------
@@ -617,6 +707,16 @@ def test_a_head_that_the_site_would_refuse_is_not_kept(tmp_path: Path) -> None:
     longer = longest.replace(b"Host", b"Cookie: a\r\nHost")
 
     assert (stage.knows(longest), stage.knows(longer)) == (True, False)
+
+
+def test_a_head_that_is_too_long_goes_the_long_way(tmp_path: Path) -> None:
+    stage = Stage(load([str(tmp_path), "--max-head", "1024"], {}))
+    stage.learn(KNOWN, b"x")
+    connection, longer = stage.connection(), head(b"Cookie: " + b"x" * 1000)
+    stage.batch.add(connection, longer)
+    connection.end()
+
+    assert connection.deeds == [("take", longer)]
 
 
 def test_only_what_the_log_prints_is_kept_of_the_fields(stage: Stage) -> None:

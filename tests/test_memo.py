@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpserve import accesslog
-from mpserve.memo import MARKS, MOST_IGNORED, OVERHEAD, Memo, Prepared, ignored_fields, reduce
+from mpserve.memo import (
+    MARKS,
+    MOST_AT_ONCE,
+    MOST_IGNORED,
+    OVERHEAD,
+    Memo,
+    Prepared,
+    ignored_fields,
+    reduce,
+)
 from mpserve.protocol.http1 import Http1Protocol, Limits
 from mpserve.protocol.message import FileSpan, HTTPError, Piece, Request
 from mpserve.witness import Witness
@@ -212,6 +221,22 @@ def test_large_content_stays_in_its_file() -> None:
     answer = prepared(b"boundary", span)
 
     assert (answer.after, answer.pieces, answer.length) == (AFTER, (b"boundary", span), 15)
+    assert answer.size_on_the_wire == len(BEFORE + AFTER) + 15
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param((), False, id="nothing"),
+        pytest.param((b"x",), False, id="octets"),
+        pytest.param((FileSpan(FakeFile(b""), 5, 5 + MOST_AT_ONCE),), True, id="a span"),
+        pytest.param((FileSpan(FakeFile(b""), 5, 6 + MOST_AT_ONCE),), False, id="a large span"),
+        pytest.param((b"x", FileSpan(FakeFile(b""), 0, 1)), False, id="octets and a span"),
+        pytest.param((FileSpan(FakeFile(b""), 0, 1),) * 2, False, id="two spans"),
+    ],
+)
+def test_one_span_may_leave_in_one_call(content: tuple[Piece, ...], expected: bool) -> None:
+    assert prepared(*content).one_span == (content[0] if expected else None)
 
 
 def test_an_answer_agrees_as_long_as_all_its_witnesses_do() -> None:

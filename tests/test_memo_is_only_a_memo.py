@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
+import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +20,18 @@ from hypothesis import strategies as st
 from mpserve import loop
 from mpserve.accesslog import AccessLog
 from mpserve.config import load
-from mpserve.connection import Connection
+from mpserve.connection import Connection, Visitor
 from mpserve.protocol.message import Exchange
-from tests.dialogue import Dialogue, FakeLog, FakeService, FakeTime, dialogue_with, undated
+from tests.dialogue import (
+    PEER,
+    Dialogue,
+    FakeLog,
+    FakeService,
+    FakeTime,
+    dialogue_with,
+    statuses,
+    undated,
+)
 from tests.protocol.drivers import Case, corpus, ways
 
 MODIFIED = 1_000_000_000  # epoch seconds: Sun, 09 Sep 2001 01:46:40 GMT
@@ -439,6 +451,14 @@ SEQUENCES = {
         [of_fields(98, *[COOKIE] * 3)],
         [of_fields(6), of_fields(6, *[COOKIE] * 2), of_fields(6, *[COOKIE] * 4)],
     ],
+    "a head, and then one with a Cookie that is too much": [
+        [get(), get(b"/big")],
+        *[
+            [get(target, b"Cookie: " + b"x" * size)]
+            for target in (b"/a.txt", b"/big")
+            for size in (900, 1000, 4000, 4096, 16000, 17000, 32600, 32768)
+        ],
+    ],
     "one agent, and then others": [
         [get(b"/a.txt", b"User-Agent: a")],
         [get(b"/a.txt", b"User-Agent: b")],
@@ -534,6 +554,33 @@ def test_clients_of_one_browser_share_an_answer(plain: Pair) -> None:
     plain.check([get(b"/docs/other", *BROWSER)])
 
     assert plain.remembers(get(b"/docs/other", b"User-Agent: x", *BROWSER[1:4], b"Cookie: y"))
+
+
+@pytest.mark.parametrize("count", [256, 300, 600])
+def test_a_run_that_fills_what_is_received_at_once_is_answered_to_its_end(
+    plain: Pair, count: int
+) -> None:
+    """Over TCP: no event tells of octets that were there before the last one."""
+    text = of_length(64)
+    plain.check([text])
+    service = plain.memo.service
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    client.setblocking(False)
+    client.sendall(text * count)
+    Visitor(service, accepted, PEER).start()
+    octets, end = b"", time.monotonic() + 5.0
+    while octets.count(b"HTTP/1.1 200 OK") < count and time.monotonic() < end:
+        service.turn()
+        with contextlib.suppress(BlockingIOError):
+            octets += client.recv(1 << 20)
+    client.close()
+    service.turn()
+
+    assert statuses(octets) == [200] * count
+    assert len(plain.memo.log.lines()) == count
+    assert accepted.fileno() == -1
 
 
 CORPUS = [*corpus("valid"), *corpus("invalid")]

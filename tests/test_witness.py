@@ -24,10 +24,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The paths that are looked at."""
     paths: list[bytes] = []
 
-    def noting(look: Callable[[bytes], os.stat_result]) -> Callable[[bytes], os.stat_result]:
-        def looked(path: bytes) -> os.stat_result:
+    def noting(look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def looked(path: bytes, **kwargs: object) -> os.stat_result:
             paths.append(path)
-            return look(path)
+            return look(path, **kwargs)
 
         return looked
 
