@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpserve.generations import LEAST_ENTRIES, Cost, Generations
@@ -170,6 +170,7 @@ _COSTS = st.builds(Cost, st.integers(1, 20), st.integers(0, 2))
 _DEEDS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.one_of(st.none(), _COSTS, st.just(0))))
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.integers(0, 200), st.integers(0, 10), _DEEDS)
 def test_its_bounds_hold_and_its_values_are_the_last(
     octets: int, files: int, deeds: list[tuple[str, Cost | int | None]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpserve import accesslog
@@ -143,6 +143,7 @@ def verdict(octets: bytes) -> list[object]:
     return [*told, protocol.buffered, protocol.head_begun]
 
 
+@settings(derandomize=True, deadline=None, max_examples=300)
 @given(_TEXTS)
 def test_what_is_left_out_never_makes_another_message(octets: bytes) -> None:
     assert verdict(reduce(octets)) == verdict(octets)
