@@ -18,6 +18,7 @@ from mpserve.config import Site, load
 from mpserve.connection import Connection, State
 from mpserve.protocol.representation import Outcome, Resource
 from mpserve.protocol.target import Target
+from tests.descriptors import open_descriptors
 from tests.dialogue import Dialogue, FakeService, dialogue_with, statuses
 
 SETTLED = (1_000_000_000, 1_000_000_000)  # an mtime long ago: a strong entity-tag
@@ -289,13 +290,13 @@ def test_a_client_that_resets_costs_a_log_line_and_nothing_else(root: Path) -> N
 
 
 def test_no_descriptor_stays_open(dialogue: Dialogue) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     dialogue.service.cache.stop()
     for path in (b"a.txt", b"none", b"dir", b"dir/"):
         dialogue.say(GET.replace(b"a.txt", path))
         dialogue.heard()
 
-    assert before == os.listdir("/proc/self/fd")
+    assert before == open_descriptors()
 
 
 def test_while_draining_every_answer_is_the_last(dialogue: Dialogue) -> None:

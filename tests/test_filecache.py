@@ -28,6 +28,7 @@ from mpserve.protocol.message import FileSpan
 from mpserve.protocol.representation import Directory, Found, Outcome, Representation, Resource
 from mpserve.protocol.target import Target
 from mpserve.witness import Witness, sight_of, witness
+from tests.descriptors import open_descriptors
 from tests.dialogue import FakeTime, re_raise
 
 MISSING, NO_SLASH = Outcome.MISSING, Outcome.NO_SLASH
@@ -462,8 +463,7 @@ def test_what_it_takes_to_keep_something(site: Site, loop: Loop) -> None:
 
 
 def open_files() -> int:
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))
+    return len(open_descriptors())
 
 
 def test_open_files_are_bounded(root: Path, loop: Loop) -> None:

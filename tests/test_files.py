@@ -23,6 +23,7 @@ from mpserve.files import File, lookup
 from mpserve.protocol.message import FileSpan
 from mpserve.protocol.representation import Directory, Entry, Found, Outcome
 from mpserve.protocol.target import Target
+from tests.descriptors import open_descriptors
 
 MISSING, FORBIDDEN, BUSY, FAILED, NO_SLASH = Outcome
 
@@ -90,9 +91,9 @@ def site(root: Path) -> Site:
 
 @contextmanager
 def no_descriptor_left_open() -> Iterator[None]:
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     yield
-    after = sorted(os.listdir("/proc/self/fd"))
+    after = open_descriptors()
     assert after == before
 
 
@@ -388,11 +389,11 @@ def test_a_file_is_open_as_long_as_anything_is_sent_from_it(site: Site) -> None:
     del found
     assert isinstance(piece, FileSpan)
     content = os.pread(piece.file.fd, 7, 0)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     del piece
 
     assert content == b"content"
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert len(open_descriptors()) == before - 1
 
 
 # --- Links ----------------------------------------------------------------------------------------

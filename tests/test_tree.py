@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mpserve import linux, tree
 from mpserve.tree import LOOK, MAX_ATTEMPTS, MAX_LINKS, READ, Tree
+from tests.descriptors import open_descriptors
 
 Opening = Callable[[Tree, bytes, int], int]
 
@@ -33,9 +34,9 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(autouse=True)
 def every_descriptor_is_closed() -> Iterator[None]:
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     yield
-    after = sorted(os.listdir("/proc/self/fd"))
+    after = open_descriptors()
 
     assert after == before
 
