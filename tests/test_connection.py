@@ -296,7 +296,7 @@ def test_no_descriptor_stays_open(dialogue: Dialogue) -> None:
         dialogue.say(GET.replace(b"a.txt", path))
         dialogue.heard()
 
-    assert before == open_descriptors()
+    assert open_descriptors() <= before
 
 
 def test_while_draining_every_answer_is_the_last(dialogue: Dialogue) -> None:

@@ -38,7 +38,7 @@ def every_descriptor_is_closed() -> Iterator[None]:
     yield
     after = open_descriptors()
 
-    assert after == before
+    assert after <= before
 
 
 @pytest.fixture
