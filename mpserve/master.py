@@ -26,6 +26,7 @@ from mpserve.config import Config, ConfigError, warnings
 from mpserve.destination import STDERR, at_stream
 from mpserve.listeners import Listener, listen
 from mpserve.process import PidFile, name_process, raise_open_file_limit
+from mpserve.scoreboard import Row, Scoreboard
 from mpserve.worker import EXIT_BUG, Worker
 
 logger: Final = logging.getLogger("mpserve")
@@ -180,6 +181,8 @@ class Master:
         self.config = config
         self.situation = Situation([Slot(number) for number in range(config.workers)])
         self.listeners: list[Listener] = []
+        self.scoreboard = Scoreboard.create()
+        self._rows: dict[int, Row] = {}  # of each worker that has not been reaped, by its pid
         self._log: AccessLog | None = None
         self._pid_file: PidFile | None = None
         self._pipes = Pipes()
@@ -226,6 +229,7 @@ class Master:
             signal.signal(number, signal.SIG_IGN)
 
     def _tear_down(self) -> None:
+        self.scoreboard.close()
         self._stop_listening()
         if self._log is not None:
             self._log.close()
@@ -339,21 +343,26 @@ class Master:
     def _spawn(self, slot: Slot) -> None:
         """Fork a worker into `slot`. Signals wait until it has its own handlers."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        row: Row | None = None
         try:
+            row = self.scoreboard.claim(slot.number, 0)
             pid = os.fork()
             if pid == 0:
-                self._be_worker(slot.number)
+                self._be_worker(slot.number, row)
         except OSError as error:
-            logger.error("cannot fork worker %d: %s", slot.number, error.strerror)
+            if row is not None:
+                self.scoreboard.release(row)
+            logger.error("cannot fork worker %d: %s", slot.number, error.strerror or error)
             slot.bury(time.monotonic())
             if self.situation.phase is Phase.STARTING:
                 self.situation.boot_failed = True
         else:
             slot.pid = pid
+            self._rows[pid] = row
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 
-    def _be_worker(self, number: int) -> None:
+    def _be_worker(self, number: int, row: Row) -> None:
         """The child's side of the fork. It never returns."""
         status = EXIT_BUG
         try:
@@ -362,7 +371,7 @@ class Master:
                 self._pid_file.leave()  # the lock is the master's life, not ours
             name_process(f"mpserve: w{number}")
             assert self._log is not None
-            worker = Worker(self.config, number, self.listeners, self._log)
+            worker = Worker(self.config, row, self.listeners, self._log)
             status = worker.run(self._tell_ready, self._pipes.life[0])
         except BaseException:  # noqa: BLE001  # there is no caller: it is logged, and the status tells
             logger.error("worker %d died: %s", number, traceback.format_exc())
@@ -382,6 +391,8 @@ class Master:
                 return
             if pid == 0:
                 return
+            if row := self._rows.pop(pid, None):
+                self.scoreboard.release(row)
             for slot in self.situation.slots:
                 if slot.pid == pid:
                     self._bury(slot, os.waitstatus_to_exitcode(status))

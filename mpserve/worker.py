@@ -15,6 +15,7 @@ import resource
 import select
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from mpserve.batch import Batch
@@ -22,6 +23,7 @@ from mpserve.connection import Connection, Visitor
 from mpserve.filecache import FileCache
 from mpserve.listeners import accept_at_once, peer_of
 from mpserve.loop import Loop
+from mpserve.scoreboard import CELL, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from mpserve.accesslog import AccessLog
     from mpserve.config import Caches, Config
     from mpserve.listeners import Listener
+    from mpserve.scoreboard import Row
 
 logger: Final = logging.getLogger("mpserve")
 
@@ -42,6 +45,9 @@ ACCEPT_OWN: Final = 32
 # A wake-up given to a worker that dies before it accepts is lost; so every slot is looked at this
 # often (seconds) without being asked.
 ACCEPT_SWEEP: Final = 0.5
+# The master takes a worker whose heartbeat is old for hung (seconds). It comes with the sweep, so that
+# an idle worker wakes no more often for it.
+HEARTBEAT: Final = ACCEPT_SWEEP
 # Deadlines are looked at this often (seconds), or four times in the shortest of them.
 DEADLINE_SWEEP: Final = 1.0
 # While there is no room, the error log hears of it this often (seconds).
@@ -51,6 +57,9 @@ COMPLAIN_EVERY: Final = 10.0
 LAST_ACCEPT: Final = 0.5
 # A worker whose master died has this long (seconds) to finish what it has.
 ORPHAN_TIMEOUT: Final = 5.0
+
+ACCEPTED: Final = CELL["accepted"]
+ACCEPTED_FOREIGN: Final = CELL["accepted_foreign"]
 
 # Each of the two caches may hold this part of the descriptors open.
 CACHE_SHARE: Final = 8
@@ -84,11 +93,10 @@ def affordable(caches: Caches) -> Caches:
 class Worker:
     """The loop, the connections and the logs of one process. `run` returns its exit status."""
 
-    def __init__(
-        self, config: Config, slot: int, listeners: list[Listener], log: AccessLog
-    ) -> None:
+    def __init__(self, config: Config, row: Row, listeners: list[Listener], log: AccessLog) -> None:
         self.config = config
-        self.slot = slot
+        self.row = row  # of the scoreboard: ours alone to write
+        self.slot = slot = row["slot"]
         self.log = log
         self.loop = Loop(self.on_bug)
         caches = affordable(config.caches)
@@ -128,11 +136,16 @@ class Worker:
         shortest = min(timeouts.header, timeouts.keepalive, timeouts.send, timeouts.linger)
         self.loop.every(min(DEADLINE_SWEEP, shortest / 4), self.sweep_deadlines)
         self.loop.every(ACCEPT_SWEEP, self.sweep_listeners)
+        self.loop.every(HEARTBEAT, self.beat)
+        self.row["pid"], self.row["started_ns"] = os.getpid(), time.monotonic_ns()
+        self.row["state"] = State.SERVING
+        self.beat()
         ready()
         self.loop.run(self.batch.answer, self.log.flush)
         for connection in list(self.connections):
             connection.reset()
         self.log.flush()
+        self.beat()
         return EXIT_OK
 
     def drain(self, limit: float) -> None:
@@ -140,6 +153,7 @@ class Worker:
         if self.draining:
             return
         self.draining = True
+        self.row["state"] = State.STOPPING
         self.batch.stop()
         self.loop.later(limit, self.loop.stop)
         for sock in self._listening.values():
@@ -162,6 +176,7 @@ class Worker:
                 pass
             sock.close()
         self._listening.clear()
+        self.row.cells[ACCEPTED] += len(visitors)
         for visitor in visitors:
             self.loop.guarded(visitor.start)
         self._leave_when_done()
@@ -190,7 +205,8 @@ class Worker:
 
     def on_foreign_listener(self, fd: int) -> None:
         """A connection waits in the slot of a sibling that is not idle."""
-        self._accept_many(self._listening[fd], 1)
+        accepted = self._accept_many(self._listening[fd], 1)
+        self.row.cells[ACCEPTED_FOREIGN] += accepted
         if not self._paused:
             # Back to the end of the kernel's queue of waiters, so that the owner is asked first.
             self.loop.remove(fd)
@@ -227,6 +243,14 @@ class Worker:
 
     # Sweeps
 
+    def beat(self) -> None:
+        """Show that the loop turns, and what it has come to."""
+        row = self.row
+        row["heartbeat_ns"] = time.monotonic_ns()
+        row["connections"] = len(self.connections)
+        row["stalled"] = self.stalled
+        row["log_dropped"] = self.log.dropped
+
     def sweep_deadlines(self) -> None:
         """End what has lasted too long."""
         now = self.loop.now
@@ -243,13 +267,15 @@ class Worker:
 
     # Accepting
 
-    def _accept_many(self, sock: socket.socket, limit: int) -> None:
-        """Take what waits, at most `limit` connections, and hear what they want."""
+    def _accept_many(self, sock: socket.socket, limit: int) -> int:
+        """Take what waits, at most `limit` connections, and hear what they want; how many there were."""
         visitors: list[Visitor] = []
         while len(visitors) < limit and self._accept(sock, visitors):
             pass
+        self.row.cells[ACCEPTED] += len(visitors)
         for visitor in visitors:
             self.loop.guarded(visitor.start)
+        return len(visitors)
 
     def _accept(self, sock: socket.socket, visitors: list[Visitor]) -> bool:
         """Take one connection; whether another may be waiting."""

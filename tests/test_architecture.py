@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "mpserve"
 
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
-    "linux process processors settings protocol.grammar protocol.media protocol.message",
+    "linux process processors scoreboard settings protocol.grammar protocol.media protocol.message",
     "protocol.coding protocol.target",
     "protocol.representation",
     "protocol.conditional protocol.http1 protocol.ranges",
