@@ -11,8 +11,6 @@ import logging
 import select
 import time
 from collections.abc import Callable
-from enum import Enum
-from socket import MSG_DONTWAIT
 from typing import Final, Protocol
 
 from mpserve.batch import Batch, Made
@@ -26,6 +24,7 @@ from mpserve.protocol.message import Exchange, HTTPError, Piece, Request, Respon
 from mpserve.protocol.representation import Outcome
 from mpserve.respond import error as error_response
 from mpserve.respond import respond
+from mpserve.states import CLOSED, IDLE, LINGERING, READING, SENDING, State
 from mpserve.transport import (
     BLOCKED,
     EOF,
@@ -48,52 +47,8 @@ EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EP
 HUNG_UP: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 READABLE: Final = select.EPOLLIN | HUNG_UP
 
-
 # A target that could not be understood: what the answer stands on is the head alone.
 NOTHING_LOOKED_AT: Final = Looked(Outcome.MISSING, ())
-
-
-class State(Enum):
-    """What a connection waits for. `STATES` says it in words."""
-
-    READING = "READING"
-    SENDING = "SENDING"
-    IDLE = "IDLE"
-    LINGERING = "LINGERING"
-    CLOSED = "CLOSED"
-
-
-READING, SENDING, IDLE, LINGERING, CLOSED = State
-
-# state, waits for, deadline, what happens and what comes next: docs/architecture.md prints it.
-STATES: Final = (
-    (
-        READING,
-        "readable",
-        "`header_timeout`, from accept or from the first octet",
-        (
-            "request complete → SENDING; HTTPError → SENDING, then closed; EOF → CLOSED; "
-            "deadline → 408 when a head has begun, else CLOSED"
-        ),
-    ),
-    (
-        SENDING,
-        "writable",
-        "`send_timeout`, from the last progress",
-        (
-            "queue empty → IDLE, READING when octets wait, CLOSED, or LINGERING where the client may "
-            "still be sending; deadline, or a file that shrank → reset"
-        ),
-    ),
-    (
-        IDLE,
-        "readable",
-        "`keepalive_timeout`; `idle_grace` while draining",
-        "octets → READING; EOF or deadline → CLOSED",
-    ),
-    (LINGERING, "readable", "`linger_timeout`", "EOF or deadline → CLOSED"),
-    (CLOSED, "–", "–", "–"),
-)
 
 
 class Log(Protocol):
@@ -131,64 +86,6 @@ class Service(Protocol):
 
     def complain(self, level: int, message: str, *values: object) -> None:
         """One line for the error log."""
-
-
-class Visitor:
-    """A client that has just been accepted. Most ask once, get an answer that is known, and leave.
-
-    Who stays becomes a Connection.
-    """
-
-    __slots__ = ("_service", "deadline", "peer", "polled", "sock")
-
-    def __init__(self, service: Service, sock: _socket.socket, peer: bytes) -> None:
-        self._service = service
-        self.sock = sock
-        self.peer = peer
-        self.polled = False
-        self.deadline = 0.0
-
-    def __repr__(self) -> str:
-        return f"<Visitor {self.peer.decode('latin-1')}>"
-
-    def start(self) -> None:
-        """The first request is often there already."""
-        try:
-            octets = self.sock.recv(RECEIVE_SIZE, MSG_DONTWAIT)
-        except OSError:  # nothing yet; if worse, the next call tells
-            self._stay().poll()
-            return
-        if 0 < len(octets) < RECEIVE_SIZE:
-            self._service.batch.add(self, octets)
-        else:
-            self.take(octets)
-
-    def take(self, octets: bytes) -> None:
-        """The first octets are not a head that is known: the long way."""
-        connection = self._stay()
-        connection.readable = len(octets) == RECEIVE_SIZE
-        connection.take(octets)
-
-    def repeat(self, head: bytes, answer: Prepared, taken: int, rest: bytes = b"") -> None:
-        """As a connection's."""
-        self._stay().repeat(head, answer, taken, rest)
-
-    def poll(self) -> None:
-        """The answer has gone, and another request may follow."""
-        connection = self._stay()
-        connection.deadline = self.deadline
-        connection.poll()
-
-    def close(self) -> None:
-        """The answer has gone, and nothing follows."""
-        self.sock.close()
-
-    reset = close
-
-    def _stay(self) -> Connection:
-        connection = Connection(self._service, self.sock, self.peer)
-        self._service.welcome(connection)
-        return connection
 
 
 class Connection:

@@ -1,29 +1,23 @@
-"""One worker process: it accepts connections, gives each its turns, and leaves when it is told to.
-
-It polls the listening sockets of every slot, its own first (EPOLLEXCLUSIVE): an idle worker gets its own
-connections, and what a busy, stopped or dead one cannot take goes to an idle sibling.
-"""
+"""One worker process: it gives each connection its turns, and leaves when it is told to."""
 
 from __future__ import annotations
 
-import _socket
 import dataclasses
-import errno
 import logging
 import os
 import resource
 import select
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from mpserve.acceptor import ACCEPT_SWEEP, Acceptor
 from mpserve.batch import Batch
-from mpserve.connection import Connection, Visitor
+from mpserve.connection import Connection
 from mpserve.filecache import FileCache
-from mpserve.listeners import accept_at_once, peer_of
 from mpserve.loop import Loop
-from mpserve.scoreboard import CELL, State
+from mpserve.scoreboard import State
+from mpserve.visitor import Visitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,49 +33,19 @@ logger: Final = logging.getLogger("mpserve")
 EXIT_OK: Final = 0
 EXIT_BUG: Final = 70  # EX_SOFTWARE
 
-# How many connections one event may bring in from the own slot; from a sibling's, whose worker is
-# only busy for the moment, it is one.
-ACCEPT_OWN: Final = 32
-# A wake-up given to a worker that dies before it accepts is lost; so every slot is looked at this
-# often (seconds) without being asked.
-ACCEPT_SWEEP: Final = 0.5
 # The master takes a worker whose heartbeat is old for hung (seconds). It comes with the sweep, so that
 # an idle worker wakes no more often for it.
 HEARTBEAT: Final = ACCEPT_SWEEP
 # Deadlines are looked at this often (seconds), or four times in the shortest of them.
 DEADLINE_SWEEP: Final = 1.0
-# While there is no room, the error log hears of it this often (seconds).
-COMPLAIN_EVERY: Final = 10.0
 # A client that has connected when a graceful stop begins has this long (seconds) to send its request:
 # the kernel may not have shown us the connection yet (TCP_DEFER_ACCEPT).
 LAST_ACCEPT: Final = 0.5
 # A worker whose master died has this long (seconds) to finish what it has.
 ORPHAN_TIMEOUT: Final = 5.0
 
-ACCEPTED: Final = CELL["accepted"]
-ACCEPTED_FOREIGN: Final = CELL["accepted_foreign"]
-
 # Each of the two caches may hold this part of the descriptors open.
 CACHE_SHARE: Final = 8
-
-# The client gave up before we came to it.
-VANISHED: Final = frozenset(
-    {
-        errno.ECONNABORTED,
-        errno.EPROTO,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENONET,
-        errno.ENOPROTOOPT,
-        errno.EOPNOTSUPP,
-        errno.EPERM,  # a firewall's
-        errno.ETIMEDOUT,
-    }
-)
-# There is no room for another socket: siblings may have some, and so may we a moment later.
-NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def affordable(caches: Caches) -> Caches:
@@ -96,7 +60,7 @@ class Worker:
     def __init__(self, config: Config, row: Row, listeners: list[Listener], log: AccessLog) -> None:
         self.config = config
         self.row = row  # of the scoreboard: ours alone to write
-        self.slot = slot = row["slot"]
+        self.slot = row["slot"]
         self.log = log
         self.loop = Loop(self.on_bug)
         caches = affordable(config.caches)
@@ -105,13 +69,7 @@ class Worker:
         self.connections: set[Connection] = set()
         self.draining = False
         self.stalled = 0  # responses that were reset because the client took nothing for too long
-        # A Unix socket is everybody's: who has accepted from it goes to the end of the queue.
-        self._own = {each.of_slot(slot).fileno() for each in listeners if each.path is None}
-        self._listening: dict[int, socket.socket] = {
-            sock.fileno(): sock for listener in listeners for sock in listener.sockets
-        }
-        self._paused = False  # no room: the listeners are out of the epoll until the next sweep
-        self._complain_at = 0.0  # monotonic seconds: not before, of the same trouble
+        self.acceptor = Acceptor(self, row, listeners)
         self._signals: list[int] = []
         self._wakeup = -1
         self._life = -1
@@ -129,13 +87,13 @@ class Worker:
         when the master has died, whatever it died of.
         """
         self._catch_signals()
-        self._listen()
+        self.acceptor.listen()
         self._life = life
         self.loop.add(life, select.EPOLLIN, self.on_master_gone)
         timeouts = self.config.timeouts
         shortest = min(timeouts.header, timeouts.keepalive, timeouts.send, timeouts.linger)
         self.loop.every(min(DEADLINE_SWEEP, shortest / 4), self.sweep_deadlines)
-        self.loop.every(ACCEPT_SWEEP, self.sweep_listeners)
+        self.loop.every(ACCEPT_SWEEP, self.acceptor.sweep)
         self.loop.every(HEARTBEAT, self.beat)
         self.row["pid"], self.row["started_ns"] = os.getpid(), time.monotonic_ns()
         self.row["state"] = State.SERVING
@@ -156,29 +114,14 @@ class Worker:
         self.row["state"] = State.STOPPING
         self.batch.stop()
         self.loop.later(limit, self.loop.stop)
-        for sock in self._listening.values():
-            accept_at_once(sock)
+        self.acceptor.hurry()
         self.loop.later(min(LAST_ACCEPT, limit), self.stop_listening)
         for connection in list(self.connections):
             connection.on_drain()
 
     def stop_listening(self) -> None:
-        """Take what has connected, and close our copies of the listening sockets.
-
-        The queue is reset when the last holder closes: at most what came since the last accept of the
-        last worker.
-        """
-        visitors: list[Visitor] = []
-        for fd, sock in self._listening.items():
-            self.loop.remove(fd)
-            # Nobody is answered meanwhile: a client that came back at once would keep the queue filled.
-            while self._accept(sock, visitors):
-                pass
-            sock.close()
-        self._listening.clear()
-        self.row.cells[ACCEPTED] += len(visitors)
-        for visitor in visitors:
-            self.loop.guarded(visitor.start)
+        """Take what has connected, and close our copies of the listening sockets."""
+        self.acceptor.close()
         self._leave_when_done()
 
     # Events
@@ -198,19 +141,6 @@ class Worker:
         logger.warning("worker %d: the master is gone, leaving", self.slot)
         self.loop.remove(self._life)
         self.drain(min(ORPHAN_TIMEOUT, self.config.timeouts.graceful))
-
-    def on_own_listener(self, fd: int) -> None:
-        """Connections wait in our own slot."""
-        self._accept_many(self._listening[fd], ACCEPT_OWN)
-
-    def on_foreign_listener(self, fd: int) -> None:
-        """A connection waits in the slot of a sibling that is not idle."""
-        accepted = self._accept_many(self._listening[fd], 1)
-        self.row.cells[ACCEPTED_FOREIGN] += accepted
-        if not self._paused:
-            # Back to the end of the kernel's queue of waiters, so that the owner is asked first.
-            self.loop.remove(fd)
-            self._poll(fd)
 
     def on_bug(self, handler: Callable[..., None], bug: Exception) -> None:
         """An exception that nobody foresaw: it costs the connection it happened in, and no other."""
@@ -257,66 +187,6 @@ class Worker:
         for connection in [each for each in self.connections if each.deadline <= now]:
             self.loop.guarded(connection.on_deadline)
 
-    def sweep_listeners(self) -> None:
-        """Accept what no event told us of, and listen again after there was no room."""
-        for sock in list(self._listening.values()):
-            self._accept_many(sock, ACCEPT_OWN)
-        if self._paused:
-            self._paused = False
-            self._listen()
-
-    # Accepting
-
-    def _accept_many(self, sock: socket.socket, limit: int) -> int:
-        """Take what waits, at most `limit` connections, and hear what they want; how many there were."""
-        visitors: list[Visitor] = []
-        while len(visitors) < limit and self._accept(sock, visitors):
-            pass
-        self.row.cells[ACCEPTED] += len(visitors)
-        for visitor in visitors:
-            self.loop.guarded(visitor.start)
-        return len(visitors)
-
-    def _accept(self, sock: socket.socket, visitors: list[Visitor]) -> bool:
-        """Take one connection; whether another may be waiting."""
-        try:
-            # Without the wrapper that socket.accept puts around it: it costs more than the rest.
-            fd, address = sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno in VANISHED:
-                return True
-            if error.errno in NO_ROOM:
-                self._pause(error)
-                return False
-            raise
-        accepted = _socket.socket(sock.family, sock.type, sock.proto, fd)
-        visitors.append(Visitor(self, accepted, peer_of(address)))
-        return True
-
-    def _pause(self, error: OSError) -> None:
-        """Leave the listeners alone until the next sweep: they would be readable all the time."""
-        if self._paused:
-            return
-        self.relieve()
-        if self.loop.now >= self._complain_at:
-            self._complain_at = self.loop.now + COMPLAIN_EVERY
-            logger.error("worker %d: cannot accept: %s", self.slot, error.strerror)
-        self._paused = True
-        for fd in self._listening:
-            self.loop.remove(fd)
-
-    def _listen(self) -> None:
-        """Poll every slot, our own first: among the workers that wait, the first to come is woken."""
-        for fd in sorted(self._listening, key=lambda fd: fd not in self._own):
-            self._poll(fd)
-
-    def _poll(self, fd: int) -> None:
-        handler = self.on_own_listener if fd in self._own else self.on_foreign_listener
-        mask = select.EPOLLIN | select.EPOLLEXCLUSIVE
-        self.loop.add(fd, mask, lambda _mask: handler(fd))
-
     # Signals
 
     def _catch_signals(self) -> None:
@@ -332,5 +202,5 @@ class Worker:
         self.loop.add(self._wakeup, select.EPOLLIN, self.on_signal)
 
     def _leave_when_done(self) -> None:
-        if self.draining and not self.connections and not self._listening:
+        if self.draining and not self.connections and self.acceptor.closed:
             self.loop.stop()

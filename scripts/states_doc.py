@@ -1,4 +1,4 @@
-"""Print the connection's states into docs/architecture.md, from the table in connection.py.
+"""Print the connection's states into docs/architecture.md, from the table in states.py.
 
 Usage: states_doc.py [--check]; with --check nothing is written, and the exit status is 1 when the
 document does not show the table as it is.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mpserve.connection import STATES
+from mpserve.states import STATES
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "architecture.md"
 BEGIN = "<!-- states: made by scripts/states_doc.py -->\n"

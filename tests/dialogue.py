@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 
 from mpserve.batch import Batch
 from mpserve.config import Config
-from mpserve.connection import Connection, State, Visitor
+from mpserve.connection import Connection
 from mpserve.filecache import FileCache
 from mpserve.loop import Loop
 from mpserve.protocol.message import Exchange
+from mpserve.states import State
+from mpserve.visitor import Visitor
 
 PEER = b"192.0.2.1"
 

@@ -15,9 +15,10 @@ import pytest
 from mpserve import connection as connection_module
 from mpserve import files
 from mpserve.config import Site, load
-from mpserve.connection import Connection, State
+from mpserve.connection import Connection
 from mpserve.protocol.representation import Outcome, Resource
 from mpserve.protocol.target import Target
+from mpserve.states import State
 from tests.descriptors import open_descriptors
 from tests.dialogue import Dialogue, FakeService, dialogue_with, statuses
 

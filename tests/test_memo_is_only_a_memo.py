@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from mpserve import loop
 from mpserve.accesslog import AccessLog
 from mpserve.config import load
-from mpserve.connection import Connection, Visitor
+from mpserve.connection import Connection
 from mpserve.protocol.message import Exchange
+from mpserve.visitor import Visitor
 from tests.dialogue import (
     PEER,
     Dialogue,

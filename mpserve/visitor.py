@@ -1,0 +1,71 @@
+"""Who has just been accepted: one question, one answer, and most are gone again.
+
+Whoever stays, or asks for what is not known, becomes a Connection.
+"""
+
+from __future__ import annotations
+
+import _socket
+from socket import MSG_DONTWAIT
+
+from mpserve.connection import Connection, Service
+from mpserve.memo import Prepared
+from mpserve.transport import RECEIVE_SIZE
+
+
+class Visitor:
+    """A client that has just been accepted. Most ask once, get an answer that is known, and leave.
+
+    Who stays becomes a Connection.
+    """
+
+    __slots__ = ("_service", "deadline", "peer", "polled", "sock")
+
+    def __init__(self, service: Service, sock: _socket.socket, peer: bytes) -> None:
+        self._service = service
+        self.sock = sock
+        self.peer = peer
+        self.polled = False
+        self.deadline = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Visitor {self.peer.decode('latin-1')}>"
+
+    def start(self) -> None:
+        """The first request is often there already."""
+        try:
+            octets = self.sock.recv(RECEIVE_SIZE, MSG_DONTWAIT)
+        except OSError:  # nothing yet; if worse, the next call tells
+            self._stay().poll()
+            return
+        if 0 < len(octets) < RECEIVE_SIZE:
+            self._service.batch.add(self, octets)
+        else:
+            self.take(octets)
+
+    def take(self, octets: bytes) -> None:
+        """The first octets are not a head that is known: the long way."""
+        connection = self._stay()
+        connection.readable = len(octets) == RECEIVE_SIZE
+        connection.take(octets)
+
+    def repeat(self, head: bytes, answer: Prepared, taken: int, rest: bytes = b"") -> None:
+        """As a connection's."""
+        self._stay().repeat(head, answer, taken, rest)
+
+    def poll(self) -> None:
+        """The answer has gone, and another request may follow."""
+        connection = self._stay()
+        connection.deadline = self.deadline
+        connection.poll()
+
+    def close(self) -> None:
+        """The answer has gone, and nothing follows."""
+        self.sock.close()
+
+    reset = close
+
+    def _stay(self) -> Connection:
+        connection = Connection(self._service, self.sock, self.peer)
+        self._service.welcome(connection)
+        return connection
