@@ -1,7 +1,7 @@
 """The configuration: every setting, declared once, and the values that the server goes by.
 
-A flag beats the environment, which beats the default. `Settings` is what the operator may say,
-`Config` what it comes to. Nothing else in the package reads the environment.
+A flag beats the environment, which beats the configuration file, which beats the default. `Settings` is
+what the operator may say, `Config` what it comes to. Nothing else in the package reads the environment.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
+from mpserve.configfile import file_layer
 from mpserve.processors import usable_processors
 from mpserve.protocol.grammar import FIELD_LINES, TOKEN
 from mpserve.protocol.http1 import Limits
@@ -264,6 +265,7 @@ NAME: Final = Kind("NAME", "the name of a file, without a slash", parse_name)
 ADDRESS: Final = Kind("ADDRESS", "HOST:PORT, [IPv6]:PORT, PORT, :PORT or unix:/path", parse_address)
 FIELD: Final = Kind("'NAME: VALUE'", "a field as in 'Name: value'", parse_field)
 ACCESS_LOG: Final = Kind("PATH|-|off", "a path, - or off", PATH.parse)
+FILE: Final = Kind("FILE", "a path", PATH.parse)
 ERROR_LOG: Final = Kind("PATH|-", "a path or -", PATH.parse)
 SERVER: Final = Kind("TEXT|off", "a text, or off", parse_server)
 
@@ -277,6 +279,7 @@ _LOGS: Final = "Logs"
 _LIMITS: Final = "Limits of a request"
 _TIMEOUTS: Final = "How long to wait, in seconds"
 _CACHES: Final = "What each worker keeps"
+_FILE: Final = "The configuration file"
 _LIMIT: Final = Limits()  # the defaults
 
 
@@ -406,6 +409,13 @@ class Settings(Declared):
         _CACHES,
     )
 
+    config: Setting[str | None] = setting(
+        None,
+        "Settings by their names, in TOML: keepalive_timeout = 60. Flags and variables beat it.",
+        FILE,
+        _FILE,
+    )
+
 
 ACTIONS: Final = {
     "check": "Check the settings and ROOT and exit: 0 if all is well, else 2.",
@@ -424,8 +434,9 @@ Defaults stand in [brackets]."""
 EPILOG: Final = """\
 Each setting is an environment variable too: MPSERVE_KEEPALIVE_TIMEOUT=60 is
 --keepalive-timeout 60, and MPSERVE_LISTING=on is --listing. Where several
-values may be given, each has a line of its own. A flag beats the variable, and
-a switch that is on is turned off by --no-listing."""
+values may be given, each has a line of its own. In the file of --config it is
+keepalive_timeout = 60, listing = true. A flag beats the variable, which beats
+the file; a switch that is on is turned off by --no-listing."""
 
 
 def command_line() -> CommandLine:
@@ -448,7 +459,20 @@ FIRST_PERSON: Final = 1000
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
     """The configuration for these arguments in this environment. Raises ConfigError."""
     arguments, _ = command_line().parse(argv)
-    return build([arguments, environment_layer(Settings.declarations(), environ)], environ)
+    said = [arguments, environment_layer(Settings.declarations(), environ)]
+    return build([*said, written_in_file(Settings(said))], environ)
+
+
+def written_in_file(settings: Settings) -> Layer:
+    """What the configuration file gives, if `settings` name one."""
+    if settings.config is None:
+        return {}
+    allowed = [each for each in Settings.declarations() if each is not Settings.config]
+    try:
+        return file_layer(allowed, settings.config)
+    except OSError as error:
+        where = settings.where(Settings.config)
+        raise ConfigError(f"{where}: {settings.config!r}: {error.strerror}") from None
 
 
 def build(layers: Sequence[Layer], environ: Mapping[str, str]) -> Config:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "mpserve"
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
     "linux process processors scoreboard settings protocol.grammar protocol.media protocol.message",
-    "protocol.coding protocol.target",
+    "configfile protocol.coding protocol.target",
     "protocol.representation",
     "protocol.conditional protocol.http1 protocol.ranges",
     "config destination generations listing tree witness",
