@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness import peers
 from tests.harness.peers import PeerError
+from tests.process.test_workers import until
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +65,8 @@ def test_a_peer_writes_the_access_log_it_was_given(name: str, root: Path, tmp_pa
 def test_all_processes_of_a_peer_stay_on_their_processor(name: str, root: Path) -> None:
     only = {min(os.sched_getaffinity(0))}
     with peers.start(installed(name), root, workers=2, cpus=only) as peer:
+        # It may answer before the last of its workers is there.
+        assert until(lambda: len(peer.pids()) == 3)
         placed = [os.sched_getaffinity(pid) for pid in peer.pids()]
 
     assert [only] * 3 == placed
