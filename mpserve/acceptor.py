@@ -64,8 +64,8 @@ class Acceptor:
         self._loop = service.loop
         self._row = row
         self._slot = slot = row["slot"]
-        # A Unix socket is everybody's: who has accepted from it goes to the end of the queue.
-        self._own = {each.of_slot(slot).fileno() for each in listeners if each.path is None}
+        # A shared socket is everybody's: who has accepted from it goes to the end of the queue.
+        self._own = {each.of_slot(slot).fileno() for each in listeners if not each.shared}
         self._listening: dict[int, socket.socket] = {
             sock.fileno(): sock for listener in listeners for sock in listener.sockets
         }

@@ -1,7 +1,8 @@
 """The configuration: every setting, declared once, and the values that the server goes by.
 
 A flag beats the environment, which beats the configuration file, which beats the default. `Settings` is
-what the operator may say, `Config` what it comes to. Nothing else in the package reads the environment.
+what the operator may say, `Config` what it comes to. Nothing else in the package reads
+the environment, except for what systemd says there.
 """
 
 from __future__ import annotations

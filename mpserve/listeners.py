@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
+from urllib.parse import quote
 
 from mpserve.config import Address, ConfigError
 
@@ -39,16 +41,30 @@ TCP_OPTIONS: Final = (
 UNIX_MODE: Final = 0o660
 # What a socket without an IPv6 stack behind it answers.
 NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+# Listening sockets that an earlier process of ours has left to us, by the name it stored them under.
+Stored: TypeAlias = MutableMapping[str, socket.socket]
+
+# What their names begin with, and how long a name may be (see `notify`).
+STORED: Final = "mpserve/"
+LONGEST_KEY: Final = 240
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One address: a socket for each slot, or a single one for all (Unix)."""
+    """One address: a socket for each slot, or a single one for all."""
 
     sockets: tuple[socket.socket, ...]
     url: str
-    path: str | None = None  # of a Unix socket
+    path: str | None = None  # of a Unix socket whose file is ours
     inode: int = 0
+    shared: bool = False  # one socket for all slots
+    key: str = ""  # its name in the store; "" where it is somebody else's to keep
+
+    def stored(self) -> Iterator[tuple[str, socket.socket]]:
+        """Each socket that is to be stored, and the name it will be found by."""
+        if self.key:
+            for slot, sock in enumerate(self.sockets):
+                yield slot_name(self.key, slot), sock
 
     def of_slot(self, slot: int) -> socket.socket:
         """The socket whose connections are `slot`'s first."""
@@ -67,12 +83,18 @@ class Listener:
                     os.unlink(self.path)
 
 
-def listen(addresses: tuple[Address, ...], slots: int, backlog: int) -> list[Listener]:
-    """Bind every address, once for each slot. Raises ConfigError naming the address that cannot be."""
+def listen(
+    addresses: tuple[Address, ...], slots: int, backlog: int, stored: Stored | None = None
+) -> list[Listener]:
+    """Bind every address, once for each slot. Raises ConfigError naming the address that cannot be.
+
+    What is in `stored` under the name of a slot is taken out of it, and is that slot's socket.
+    """
+    stored = {} if stored is None else stored
     listeners: list[Listener] = []
     for address in addresses:
         try:
-            listeners += listen_at(address, slots, backlog)
+            listeners += listen_at(address, slots, backlog, stored)
         except OSError as error:
             for listener in listeners:
                 listener.close()
@@ -81,33 +103,35 @@ def listen(addresses: tuple[Address, ...], slots: int, backlog: int) -> list[Lis
     return listeners
 
 
-def listen_at(address: Address, slots: int, backlog: int) -> list[Listener]:
+def listen_at(address: Address, slots: int, backlog: int, stored: Stored) -> list[Listener]:
     """The listeners of one address; a host name may stand for several. Raises OSError."""
     if address.path is not None:
-        return [listen_unix(address.path, backlog)]
+        return [listen_unix(address.path, backlog, stored)]
     assert address.port is not None
     if address.host:
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         names = [(family, name) for family, _, _, _, name in found]
-        return listen_at_each(names, slots, backlog)
+        return listen_at_each(names, slots, backlog, stored)
     try:
-        return [listen_tcp(socket.AF_INET6, ("::", address.port), slots, backlog, dual=True)]
+        name = ("::", address.port)
+        return [listen_tcp(socket.AF_INET6, name, slots, backlog, stored, dual=True)]
     except OSError as error:
         if error.errno not in NO_IPV6:
             raise
-        return [listen_tcp(socket.AF_INET, ("0.0.0.0", address.port), slots, backlog)]  # noqa: S104  # asked for
+        name = ("0.0.0.0", address.port)  # noqa: S104  # asked for
+        return [listen_tcp(socket.AF_INET, name, slots, backlog, stored)]
 
 
 def listen_at_each(
-    names: Sequence[tuple[int, tuple[object, ...]]], slots: int, backlog: int
+    names: Sequence[tuple[int, tuple[object, ...]]], slots: int, backlog: int, stored: Stored
 ) -> list[Listener]:
     """A listener for each; a family that this machine does not have is left out, if another remains."""
     listeners: list[Listener] = []
     for family, name in names:
         try:
-            listeners.append(listen_tcp(family, name, slots, backlog))
+            listeners.append(listen_tcp(family, name, slots, backlog, stored))
         except OSError as error:
             missing = family == socket.AF_INET6 and error.errno in NO_IPV6
             if missing and len(names) > 1:
@@ -123,27 +147,40 @@ def listen_tcp(
     name: tuple[object, ...],
     slots: int,
     backlog: int,
+    stored: Stored,
     *,
     dual: bool = False,
 ) -> Listener:
-    """One socket for each slot, all at `name`. Raises OSError; EADDRINUSE if anyone listens there."""
-    with bound(family, name, dual=dual, shared=False):
-        pass  # SO_REUSEPORT would hide another server of ours, and take half its connections
-    sockets: list[socket.socket] = []
+    """One socket for each slot, all at `name`. Raises OSError; EADDRINUSE if anyone listens there.
+
+    Stored sockets of slots that are not there any more are kept too: somebody may wait in them.
+    """
+    key = key_of("*" if dual else str(name[0]), str(name[1]))
+    sockets = take_stored(key, stored)
+    if sockets:
+        name = sockets[0].getsockname()
+    else:
+        with bound(family, name, dual=dual, shared=False):
+            pass  # SO_REUSEPORT would hide another server of ours, and take half its connections
     try:
-        for _ in range(slots):
+        while len(sockets) < slots:
             sock = bound(family, name, dual=dual, shared=True)
             sockets.append(sock)
             name = sock.getsockname()  # port 0 has become a number
         for sock in sockets:
-            for level, option, value in TCP_OPTIONS:
-                sock.setsockopt(level, option, value)
+            set_tcp_options(sock)
             sock.listen(backlog)
     except OSError:
         for sock in sockets:
             sock.close()
         raise
-    return Listener(tuple(sockets), url_of(sockets[0], dual=dual))
+    return Listener(tuple(sockets), url_of(sockets[0], dual=dual), key=key)
+
+
+def set_tcp_options(sock: socket.socket) -> None:
+    """What a listening TCP socket hands on to the connections that come from it."""
+    for level, option, value in TCP_OPTIONS:
+        sock.setsockopt(level, option, value)
 
 
 def bound(family: int, name: tuple[object, ...], *, dual: bool, shared: bool) -> socket.socket:
@@ -163,8 +200,14 @@ def bound(family: int, name: tuple[object, ...], *, dual: bool, shared: bool) ->
     return sock
 
 
-def listen_unix(path: str, backlog: int) -> Listener:
+def listen_unix(path: str, backlog: int, stored: Stored) -> Listener:
     """A Unix socket at `path`, one for all slots. A dead socket's file is replaced, a live one refused."""
+    key = key_of("unix", path)
+    found = take_stored(key, stored)
+    if found and os.path.exists(path):
+        return unix_listener(found[0], path, key)
+    for sock in found:  # nobody finds the way to it any more
+        sock.close()
     if is_answered(path):
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -176,12 +219,54 @@ def listen_unix(path: str, backlog: int) -> Listener:
         os.chmod(fresh, UNIX_MODE)
         sock.listen(backlog)
         os.rename(fresh, path)
-        return Listener((sock,), f"unix:{path}", path, os.stat(path).st_ino)
+        return unix_listener(sock, path, key)
     except OSError:
         sock.close()
         with contextlib.suppress(OSError):
             os.unlink(fresh)
         raise
+
+
+def unix_listener(sock: socket.socket, path: str, key: str) -> Listener:
+    """The listener of `sock`, to which the file `path` leads."""
+    inode = os.stat(path).st_ino
+    return Listener((sock,), f"unix:{path}", path, inode, shared=True, key=key)
+
+
+def listen_on(sock: socket.socket) -> Listener:
+    """The listener of a socket that somebody else has made and keeps (systemd's socket units)."""
+    sock.setblocking(False)
+    if sock.family == socket.AF_UNIX:
+        return Listener((sock,), f"unix:{os.fsdecode(sock.getsockname())}", shared=True)
+    set_tcp_options(sock)
+    dual = sock.family == socket.AF_INET6 and not sock.getsockopt(
+        socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
+    )
+    return Listener((sock,), url_of(sock, dual=dual), shared=True)
+
+
+# The names of stored sockets. They are compared, never parsed.
+
+
+def key_of(*words: str) -> str:
+    """What stands for an address in the store."""
+    key = STORED + "/".join(quote(word, safe="[].*/") for word in words)
+    if len(key) <= LONGEST_KEY:
+        return key
+    return STORED + hashlib.sha256(key.encode()).hexdigest()
+
+
+def slot_name(key: str, slot: int) -> str:
+    """The name of the socket of one slot."""
+    return f"{key}/{slot}"
+
+
+def take_stored(key: str, stored: Stored) -> list[socket.socket]:
+    """Take what is stored of the address, in the order of the slots."""
+    sockets: list[socket.socket] = []
+    while (name := slot_name(key, len(sockets))) in stored:
+        sockets.append(stored.pop(name))
+    return sockets
 
 
 def is_answered(path: str) -> bool:

@@ -22,9 +22,11 @@ from typing import Final, TypeAlias
 
 from mpserve import errorlog
 from mpserve.accesslog import AccessLog
+from mpserve.activation import open_listeners
 from mpserve.config import Config, ConfigError, warnings
 from mpserve.destination import STDERR, at_stream
-from mpserve.listeners import Listener, listen
+from mpserve.listeners import Listener
+from mpserve.notify import Notifier, take_passed
 from mpserve.process import PidFile, name_process, raise_open_file_limit
 from mpserve.scoreboard import Row, Scoreboard
 from mpserve.worker import EXIT_BUG, Worker
@@ -186,6 +188,7 @@ class Master:
         self._log: AccessLog | None = None
         self._pid_file: PidFile | None = None
         self._pipes = Pipes()
+        self._notify = Notifier.of(os.environ, os.getpid())
         self._signals: list[int] = []
         self._exit: int | None = None
 
@@ -213,7 +216,8 @@ class Master:
         if config.pid_file is not None:
             with naming("--pid-file", config.pid_file):
                 self._pid_file = PidFile(config.pid_file)
-        self.listeners = listen(config.bind, config.workers, config.backlog)
+        passed = take_passed(os.environ, os.getpid())
+        self.listeners = open_listeners(config, passed, self._notify)
         for warning in warnings(config):
             logger.warning("%s", warning)
         self._catch_signals()
@@ -254,7 +258,9 @@ class Master:
                 self._execute(action)
             if self._exit is not None:
                 return self._exit
-            seconds = patience(self.situation, time.monotonic())
+            now = time.monotonic()
+            self._notify.keep_alive(now)
+            seconds = self._notify.patience(patience(self.situation, now), now)
             poll.poll(None if seconds is None else seconds * 1000 + 1)
             self._drain_pipes()
             self._take_signals()
@@ -281,6 +287,9 @@ class Master:
         lines = [f"mpserve: serving {root} with {workers} worker{plural}"]
         lines += [f"  {listener.url}" for listener in self.listeners]
         text = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+        self._notify.ready(
+            f"{workers} worker{plural} on {', '.join(each.url for each in self.listeners)}"
+        )
         # Whatever stands behind standard error, it neither holds the master up nor ends it.
         with contextlib.suppress(OSError):
             at_stream(STDERR).write(text)
@@ -314,6 +323,7 @@ class Master:
             self.on_quit()
         elif self.situation.phase is not Phase.QUITTING:
             logger.info("stopping: %g s at most", self.config.timeouts.graceful)
+            self._notify.stopping("finishing what is under way")
             self.situation.phase = Phase.STOPPING
             limit = self.config.timeouts.graceful + KILL_MARGIN
             self.situation.kill_at = time.monotonic() + limit
@@ -325,6 +335,7 @@ class Master:
         """Fast stop: connections are cut."""
         if self.situation.phase is not Phase.QUITTING:
             logger.info("stopping at once")
+            self._notify.stopping("stopping at once")
         self.situation.phase = Phase.QUITTING
         self.situation.kill_at = time.monotonic() + KILL_MARGIN
         self._signal_all(signal.SIGQUIT)

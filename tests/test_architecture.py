@@ -13,13 +13,13 @@ PACKAGE = Path(__file__).parent.parent / "mpserve"
 
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
-    "linux process processors scoreboard settings protocol.grammar protocol.media protocol.message",
+    "linux notify process processors scoreboard settings protocol.grammar protocol.media protocol.message",
     "configfile protocol.coding protocol.target",
     "protocol.representation",
     "protocol.conditional protocol.http1 protocol.ranges",
     "config destination generations listing tree witness",
     "accesslog errorlog files listeners loop memo respond states transport",
-    "filecache",
+    "activation filecache",
     "batch",
     "connection",
     "visitor",
