@@ -191,10 +191,12 @@ class Batch:
         printed = {name for name, _ in MARKS} - ignored.keys()
         fields = {name: value for name, value in fields.items() if name in printed}
         request = dataclasses.replace(made.request, fields=fields)
-        before, _, after = made.head.partition(self._loop.date_line)
         content = read_spans(made.content, made.witnesses)
         about = self._log.about(request.line, fields)
-        prepared = Prepared(request, made.status, (before, after), content, made.witnesses, about)
+        date_line = self._loop.date_line
+        prepared = Prepared(
+            request, made.status, made.head, date_line, content, made.witnesses, about
+        )
         self._memo.put(octets, prepared)
 
     def _may_repeat(self, octets: bytes, made: Made) -> bool:
@@ -246,16 +248,17 @@ class Batch:
                 if answer.moment != moment and not answer.agrees(moment):
                     self._forget(connection, head)
                     continue
-                octets = b"".join((answer.before, date_line, answer.after))
+                if answer.date_line is not date_line:
+                    answer.date(date_line)
                 taken = 0
                 try:
                     if not answer.pieces:
-                        taken = connection.sock.send(octets, MSG_DONTWAIT)
+                        taken = connection.sock.send(answer.octets, MSG_DONTWAIT)
                     elif answer.one_span and connection.polled:
-                        taken = send_span(connection.sock, octets, answer.one_span)
+                        taken = send_span(connection.sock, answer.octets, answer.one_span)
                 except OSError:  # no room, or nobody there: `repeat` finds out
                     pass
-                if taken != answer.size_on_the_wire + len(date_line):
+                if taken != answer.whole:
                     connection.repeat(head, answer, taken)
                     continue
                 if logged:
@@ -307,7 +310,7 @@ class Batch:
                 break  # what follows is not answered, but has to be received: see `lingering`
             run.heads.append(head)
             run.answers.append(answer)
-            size += len(answer.after)
+            size += len(answer.octets)
             start = end
         if not run.heads:
             connection.take(octets)
@@ -324,7 +327,10 @@ class Batch:
                 run.cut(index)
                 break
         date_line = self._loop.date_line
-        answers = [b"".join((each.before, date_line, each.after)) for each in run.answers]
+        for each in run.answers:
+            if each.date_line is not date_line:
+                each.date(date_line)
+        answers = [each.octets for each in run.answers]
         octets = b"".join(answers)
         taken = 0
         with contextlib.suppress(OSError):  # as above

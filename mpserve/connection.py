@@ -168,11 +168,13 @@ class Connection:
         self.poll()
         self.protocol.repeat(answer.request, rest)
         loop = self._service.loop
-        line, size = answer.line, answer.head_size + len(loop.date_line)
+        if answer.date_line is not loop.date_line:
+            answer.date(loop.date_line)
         about = self._service.batch.about(head, answer)
-        self.exchange = Exchange(self.peer, None, line, answer.status, loop.now, size, about=about)
-        octets = b"".join((answer.before, loop.date_line, answer.after))
-        self.transport.push(octets, answer.pieces, taken)
+        self.exchange = Exchange(
+            self.peer, None, answer.line, answer.status, loop.now, answer.head_size, about=about
+        )
+        self.transport.push(answer.octets, answer.pieces, taken)
         self._enter(SENDING, self._service.config.timeouts.send)
         self.proceed()
 

@@ -61,23 +61,24 @@ def small_span(pieces: tuple[Piece, ...]) -> FileSpan | None:
 
 
 class Prepared:
-    """An answer that can be given again: all of it but the Date."""
+    """An answer that can be given again, with the Date of when it was last given."""
 
     __slots__ = (
+        "_date_at",
         "about",
-        "after",
-        "before",
+        "date_line",
         "head_size",
         "length",
         "line",
         "moment",
+        "octets",
         "one_span",
         "persistent",
         "pieces",
         "request",
         "size",
-        "size_on_the_wire",
         "status",
+        "whole",
         "witnesses",
     )
 
@@ -85,32 +86,41 @@ class Prepared:
         self,
         request: Request,
         status: int,
-        head: tuple[bytes, bytes],
+        head: bytes,
+        date_line: bytes,
         content: tuple[Piece, ...],
         witnesses: tuple[Witness, ...],
         about: tuple[bytes, ...],
     ) -> None:
-        """`head` is what comes before and after the Date line."""
-        self.head_size = len(head[0]) + len(head[1])  # octets, the Date line aside
+        """`date_line` is one of the lines of `head`."""
         small = all(type(piece) is bytes for piece in content)
         self.request = request  # of its fields, those that the log prints and the key holds
         self.line = request.line
         self.status = status
-        self.before, self.after = head
-        if small:
-            self.after += b"".join(content)  # type: ignore[arg-type]  # all bytes
+        # What leaves in one call. It is kept in one piece, and cut once a second for a new Date: to put
+        # it together for every request would take longer than all else that Python does for it.
+        self.octets = b"".join((head, *content)) if small else head  # type: ignore[arg-type]  # all bytes
+        self.date_line = date_line  # the very object, so that `is` tells another second
+        self._date_at = head.index(date_line)
         self.pieces = () if small else content  # content that does not fit into memory
         self.one_span = small_span(self.pieces)
+        self.head_size = len(head)
         self.length = sum(map(len, content))  # octets of content
-        self.size_on_the_wire = self.head_size + self.length  # octets, the Date line aside
+        self.whole = self.head_size + self.length  # octets of both
         self.witnesses = witnesses
         self.about = about  # what the log says of a request without the ignored fields
         self.persistent = request.persistent
         self.moment = 0  # as of a witness: all of them agreed
-        self.size = len(self.before) + len(self.after) + OVERHEAD  # octets of memory
+        self.size = len(self.octets) + OVERHEAD  # octets of memory
 
     def __repr__(self) -> str:
         return f"<Prepared {self.status} {self.request.line!r} {len(self.witnesses)} witnesses>"
+
+    def date(self, date_line: bytes) -> None:
+        """Let the answer be given with this Date line, which is as long as every other."""
+        start, stop = self._date_at, self._date_at + len(date_line)
+        self.octets = b"".join((self.octets[:start], date_line, self.octets[stop:]))
+        self.date_line = date_line
 
     def agrees(self, moment: int) -> bool:
         """Whether all witnesses agree at `moment`."""

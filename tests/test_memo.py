@@ -192,37 +192,45 @@ class FakeWitness(Witness):
         return self.would_agree
 
 
-BEFORE, AFTER = b"HTTP/1.1 200 OK\r\n", b"ETag: x\r\n\r\n"
+DATE, LATER = b"Date: now\r\n", b"Date: 1 s\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\n" + DATE + b"ETag: x\r\n\r\n"
 
 
 def prepared(
     *content: Piece, witnesses: tuple[Witness, ...] = (), request: Request | None = None
 ) -> Prepared:
     return Prepared(
-        request or make_request(), 200, (BEFORE, AFTER), content, witnesses, (b"GET /a.txt",)
+        request or make_request(), 200, HEAD, DATE, content, witnesses, (b"GET /a.txt",)
     )
 
 
 def test_small_content_is_a_part_of_the_answer() -> None:
     answer = prepared(b"hel", b"lo")
 
-    assert (answer.before, answer.after, answer.pieces) == (BEFORE, AFTER + b"hello", ())
-    assert (answer.length, answer.head_size) == (5, len(BEFORE + AFTER))
-    assert answer.size == len(BEFORE + AFTER) + 5 + OVERHEAD
+    assert (answer.octets, answer.pieces) == (HEAD + b"hello", ())
+    assert (answer.length, answer.head_size) == (5, len(HEAD))
+    assert answer.size == len(HEAD) + 5 + OVERHEAD
 
 
 def test_an_answer_may_have_no_content() -> None:
     answer = prepared()
 
-    assert (answer.after, answer.pieces, answer.length) == (AFTER, (), 0)
+    assert (answer.octets, answer.pieces, answer.length) == (HEAD, (), 0)
 
 
 def test_large_content_stays_in_its_file() -> None:
     span = FileSpan(FakeFile(b"0123456789"), 2, 9)
     answer = prepared(b"boundary", span)
 
-    assert (answer.after, answer.pieces, answer.length) == (AFTER, (b"boundary", span), 15)
-    assert answer.size_on_the_wire == len(BEFORE + AFTER) + 15
+    assert (answer.octets, answer.pieces, answer.length) == (HEAD, (b"boundary", span), 15)
+    assert answer.whole == len(HEAD) + 15
+
+
+def test_an_answer_is_given_again_with_another_date() -> None:
+    answer = prepared(b"hello")
+    answer.date(LATER)
+
+    assert (answer.octets, answer.date_line) == (HEAD.replace(DATE, LATER) + b"hello", LATER)
 
 
 @pytest.mark.parametrize(
