@@ -17,7 +17,16 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
-from mpserve.destination import ANY_ROOM, GONE, STANDARD, STDOUT, Destination, at_path, named
+from mpserve.destination import (
+    ANY_ROOM,
+    GONE,
+    STANDARD,
+    STDOUT,
+    Destination,
+    at_path,
+    named,
+    opened,
+)
 from mpserve.protocol.message import Exchange
 
 log = logging.getLogger(__name__)
@@ -369,23 +378,33 @@ class AccessLog:
         elif self._notices.pending:
             self._say(self._notices.written(self._clock()))
 
-    def reopen(self) -> None:
-        """Open the path anew: the file was renamed. After an OSError the old one stays in use."""
+    def reopen(self) -> int | None:
+        """Open the path anew: the file was renamed. Its descriptor, for `adopt`; None where there is no path.
+
+        After an OSError the old file stays in use.
+        """
         if self._name in (STANDARD, OFF):
-            return
-        destination = at_path(self._name)
-        self.flush()
-        if self._destination is not None:
-            destination.succeed(self._destination)
-            self._destination.close()
-        self._retry_at = LONG_AGO
-        self._use(destination)
+            return None
+        self._succeed(at_path(self._name))
+        return self._destination.fd if self._destination else None
+
+    def adopt(self, fd: int) -> None:
+        """Use what another process has opened anew. The descriptor is ours from now on."""
+        self._succeed(opened(fd))
 
     def close(self) -> None:
         """Write what waits, say what was lost, and log nothing more."""
         self.flush()
         self._say(self._notices.last())
         self._end()
+
+    def _succeed(self, destination: Destination) -> None:
+        self.flush()
+        if self._destination is not None:
+            destination.succeed(self._destination)
+            self._destination.close()
+        self._retry_at = LONG_AGO
+        self._use(destination)
 
     def _use(self, destination: Destination | None) -> None:
         self._destination = destination

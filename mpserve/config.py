@@ -140,6 +140,7 @@ class Config:
     access_log: str  # a path, "-" (standard output) or "off"
     log_format: str
     error_log: str  # a path, or "-" (standard error)
+    error_log_format: str
     log_level: str
     pid_file: str | None
 
@@ -346,6 +347,7 @@ class Settings(Declared):
         "combined", "Form of these lines.", one_of("combined", "common", "json"), _LOGS
     )
     error_log = setting("-", "The server's own messages; -: standard error.", ERROR_LOG, _LOGS)
+    error_log_format = setting("text", "Form of these messages.", one_of("text", "json"), _LOGS)
     log_level = setting(
         "info",
         "The least important of these messages to log.",
@@ -497,6 +499,7 @@ def build(layers: Sequence[Layer], environ: Mapping[str, str]) -> Config:
         access_log=settings.access_log,
         log_format=settings.log_format,
         error_log=settings.error_log,
+        error_log_format=settings.error_log_format,
         log_level=settings.log_level,
         pid_file=settings.pid_file,
     )

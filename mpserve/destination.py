@@ -137,7 +137,11 @@ def named(name: str, number: int) -> Destination:
 
 def at_path(path: str) -> Destination:
     """The file (made when it is missing), named pipe or device at `path`."""
-    fd = os.open(path, _AT_PATH, 0o640)
+    return opened(os.open(path, _AT_PATH, 0o640))
+
+
+def opened(fd: int) -> Destination:
+    """What has been opened for this log alone, here or in another process. It is closed with the log."""
     return Destination(fd, _room(fd))
 
 
@@ -162,7 +166,7 @@ def at_descriptor(number: int) -> Destination:
         fd = os.open(f"/proc/self/fd/{number}", _ANEW)
     except OSError:
         return _at_polled(number)
-    return Destination(fd, _room(fd))
+    return opened(fd)
 
 
 def _room(fd: int) -> int:

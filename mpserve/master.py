@@ -210,7 +210,7 @@ class Master:
         config = self.config
         raise_open_file_limit()
         with naming("--error-log", config.error_log):
-            errorlog.open(config.error_log, config.log_level)
+            errorlog.open(config.error_log, config.log_level, config.error_log_format)
         with naming("--access-log", config.access_log):
             self._log = AccessLog.open(config.access_log, config.log_format)
         if config.pid_file is not None:

@@ -546,6 +546,27 @@ def test_after_reopening_the_renamed_file_is_left_alone(tmp_path: Path) -> None:
         assert (renamed.read_bytes(), path.read_bytes()) == (numbered(1, 2), numbered(3))
 
 
+def test_what_another_process_has_opened_anew_is_used(tmp_path: Path) -> None:
+    path, other = tmp_path / "log", tmp_path / "other"
+    with logging_to(str(path)) as (log, _):
+        append(log, 1)
+        log.adopt(os.open(other, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+        append(log, 2)
+        log.flush()
+
+        assert (path.read_bytes(), other.read_bytes()) == (numbered(1), numbered(2))
+
+
+def test_reopening_tells_the_descriptor_that_others_may_adopt(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with logging_to(str(path)) as (log, _):
+        path.unlink()
+        fd = log.reopen()
+
+        assert fd is not None
+        assert os.path.samestat(os.fstat(fd), path.stat())
+
+
 def test_what_cannot_be_reopened_stays_in_use(tmp_path: Path) -> None:
     path, renamed = tmp_path / "log", tmp_path / "log.1"
     with logging_to(str(path)) as (log, _):
@@ -562,11 +583,11 @@ def test_what_cannot_be_reopened_stays_in_use(tmp_path: Path) -> None:
 def test_standard_output_is_not_reopened() -> None:
     with closing(pipe()) as ends, logging_to_stdout(ends) as (log, _):
         append(log, 1)
-        log.reopen()
+        fd = log.reopen()
         append(log, 2)
         log.flush()
 
-        assert ends.read() == numbered(1, 2)
+        assert (fd, ends.read()) == (None, numbered(1, 2))
 
 
 def test_reopening_ends_the_wait_for_a_full_disk(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_without_a_word_the_defaults_hold(root: str) -> None:
         access_log="-",
         log_format="combined",
         error_log="-",
+        error_log_format="text",
         log_level="info",
         pid_file=None,
     )
@@ -66,7 +67,7 @@ def test_every_setting_has_a_flag(root: str) -> None:
         *("--index", "home.html", "--index", "index.htm", "--listing", "--dotfiles"),
         *("--symlinks", "none", "--header", "X-A: 1", "--server-header", "off"),
         *("--access-log", "off", "--log-format", "json"),
-        *("--error-log", "errors", "--log-level", "debug"),
+        *("--error-log", "errors", "--error-log-format", "json", "--log-level", "debug"),
         *("--max-request-line", "100", "--max-head", "2000", "--max-fields", "10"),
         *("--header-timeout", "1", "--keepalive-timeout", "2", "--send-timeout", "3"),
         *("--linger-timeout", "4", "--graceful-timeout", "0.5", "--backlog", "7"),
@@ -93,6 +94,7 @@ def test_every_setting_has_a_flag(root: str) -> None:
         access_log="off",
         log_format="json",
         error_log="errors",
+        error_log_format="json",
         log_level="debug",
         pid_file="pid",
     )

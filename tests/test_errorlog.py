@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -9,6 +10,7 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 
 from mpserve import errorlog
 from mpserve.destination import STDERR, at_descriptor
-from mpserve.errorlog import LEVELS, LOGGER, Handler, escape, render
+from mpserve.errorlog import LEVELS, LOGGER, Handler, as_json, as_text, escape
 from tests.streams import Ends, disk_of, ended_well, fork, forks, pipe, standing_as
 
 log = logging.getLogger("mpserve.somewhere")
@@ -61,7 +63,7 @@ def test_a_line_has_time_level_process_and_message(monkeypatch: pytest.MonkeyPat
     time.tzset()
     of = record("cannot read %s", "/srv/a")
     of.created, of.process = 1795176000.1234, 1234
-    line = render(of)
+    line = as_text(of)
     monkeypatch.undo()
     time.tzset()
 
@@ -106,14 +108,14 @@ def test_what_cannot_be_printed_is_escaped(text: str, expected: str) -> None:
 
 @given(st.text(max_size=100))
 def test_no_message_can_forge_a_line(text: str) -> None:
-    messages = messages_in(render(record("why: %s", text)).decode())
+    messages = messages_in(as_text(record("why: %s", text)).decode())
 
     assert messages == [f"why: {escape(text)}"]
 
 
 @pytest.mark.parametrize("character", ["x", "é", "🐍"])
 def test_a_long_message_is_cut_to_a_line_that_is_written_whole(character: str) -> None:
-    line = render(record(character * 10000))
+    line = as_text(record(character * 10000))
 
     assert select.PIPE_BUF - 4 <= len(line) <= select.PIPE_BUF
     assert messages_in(line.decode())[0].endswith(character + "...")
@@ -144,7 +146,151 @@ def test_there_is_no_traceback_without_an_exception(path: Path) -> None:
     of = record("no bug")
     of.exc_info = (None, None, None)  # as exc_info=True has it where nothing was raised
 
-    assert messages_in(render(of).decode()) == ["no bug"]
+    assert messages_in(as_text(of).decode()) == ["no bug"]
+
+
+# ── JSON ──
+
+
+def objects_in(text: str) -> list[dict[str, object]]:
+    """What stands in the lines; each is a JSON object."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_line_of_json_has_time_level_process_and_message(path: Path) -> None:
+    errorlog.open(str(path), "info", "json")
+    log.warning("cannot read %s", '/srv/"a"\n\x1b\u2028é')
+    (found,) = objects_in(path.read_text())
+
+    at = datetime.fromisoformat(str(found.pop("time")))
+    assert abs(at.timestamp() - path.stat().st_mtime) < 1
+    assert found == {
+        "level": "warning",
+        "pid": os.getpid(),
+        "message": 'cannot read /srv/"a"\n\x1b\u2028é',
+    }
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=100))
+def test_json_is_ascii_in_one_line_that_every_parser_takes(text: str) -> None:
+    line = as_json(record("why: %s", text))
+
+    assert line.isascii()
+    assert line.endswith(b"}\n")
+    assert line.count(b"\n") == 1
+    json.loads(line)["message"].encode("utf-8")  # which a lone surrogate would refuse
+
+
+def test_an_octet_of_a_file_name_that_is_not_utf_8_can_be_read_in_json() -> None:
+    line = as_json(record("cannot read %s", os.fsdecode(b"caf\xe9")))
+
+    assert json.loads(line)["message"] == "cannot read caf\\xe9"
+
+
+@pytest.mark.parametrize("character", ["x", "é", "🐍", '"', "\n"])
+def test_a_long_message_in_json_is_cut_to_a_line_that_is_written_whole(character: str) -> None:
+    line = as_json(record(character * 10000))
+
+    assert select.PIPE_BUF - 48 <= len(line) <= select.PIPE_BUF
+    assert json.loads(line)["message"].endswith(character + "...")
+
+
+def deeper(levels: int) -> None:
+    """Fail beneath so many calls, of which no two look the same to the traceback."""
+    if levels:
+        eval(f"deeper({levels} - 1)", globals())
+    fail("deep")
+
+
+def test_a_traceback_in_json_is_an_array_of_lines_within_the_object(path: Path) -> None:
+    errorlog.open(str(path), "info", "json")
+    try:
+        fail("a client's\nline")
+    except ValueError:
+        log.exception("bug")
+    (found,) = objects_in(path.read_text())
+
+    lines = found["traceback"]
+    assert isinstance(lines, list)
+    assert found["message"] == "bug"
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-2:] == ["ValueError: a client's", "line"]
+
+
+def test_of_a_long_traceback_in_json_the_innermost_calls_stay(path: Path) -> None:
+    errorlog.open(str(path), "info", "json")
+    try:
+        deeper(60)
+    except ValueError:
+        log.exception("bug")
+    (found,) = objects_in(path.read_text())
+
+    lines = found["traceback"]
+    assert isinstance(lines, list)
+    assert "Traceback" not in lines[0]
+    assert lines[-1] == "ValueError: deep"
+    assert select.PIPE_BUF - 200 < path.stat().st_size <= select.PIPE_BUF
+
+
+def test_what_was_dropped_is_confessed_in_json_too(path: Path) -> None:
+    errorlog.open(str(path), "info", "json")
+    log.warning(Unprintable())
+    log.warning("next")
+
+    assert [each["message"] for each in objects_in(path.read_text())] == [
+        "1 messages before this one were dropped",
+        "next",
+    ]
+
+
+# ── Opening anew ──
+
+
+def test_after_reopening_the_renamed_file_is_left_alone(path: Path) -> None:
+    renamed = path.with_suffix(".1")
+    errorlog.open(str(path), "info")
+    path.rename(renamed)
+    log.info("before")
+    fd = errorlog.reopen()
+    log.info("after")
+
+    assert fd is not None
+    assert os.path.samestat(os.fstat(fd), path.stat())
+    assert messages_in(renamed.read_text()) == ["before"]
+    assert messages_in(path.read_text()) == ["after"]
+
+
+def test_what_another_process_has_opened_anew_is_used(path: Path) -> None:
+    errorlog.open(str(path), "info", "json")
+    log.info("before")
+    errorlog.adopt(os.open(path.with_suffix(".2"), os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+    log.info("after")
+
+    assert [each["message"] for each in objects_in(path.read_text())] == ["before"]
+    new = path.with_suffix(".2").read_text()
+    assert [each["message"] for each in objects_in(new)] == ["after"]
+
+
+def test_what_cannot_be_reopened_stays_in_use(path: Path) -> None:
+    renamed = path.with_suffix(".1")
+    errorlog.open(str(path), "info")
+    path.rename(renamed)
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        errorlog.reopen()
+    log.info("still here")
+
+    assert messages_in(renamed.read_text()) == ["still here"]
+
+
+def test_standard_error_is_not_reopened() -> None:
+    with closing(pipe()) as ends:
+        with standing_as(STDERR, ends.writer):
+            errorlog.open("-", "info")
+        fd = errorlog.reopen()
+        log.info("here")
+
+        assert (fd, messages_in(ends.read().decode())) == (None, ["here"])
 
 
 # ── Destinations ──
