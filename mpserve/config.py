@@ -7,6 +7,7 @@ the environment, except for what systemd says there.
 
 from __future__ import annotations
 
+import grp
 import ipaddress
 import os
 import pwd
@@ -14,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from mpserve.configfile import file_layer
 from mpserve.processors import usable_processors
@@ -126,6 +127,24 @@ class Address:
             return True
 
 
+class Demand(Enum):
+    """How much of the sandbox there must be."""
+
+    AUTO = "auto"  # as much as this system has
+    REQUIRE = "require"  # all of it
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the workers are."""
+
+    user: str  # as it was named
+    uid: int
+    gid: int
+    groups: tuple[int, ...]  # all of them
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """Everything."""
@@ -143,6 +162,8 @@ class Config:
     error_log_format: str
     log_level: str
     pid_file: str | None
+    identity: Identity | None  # None: whoever starts the server
+    sandbox: Demand
 
 
 # --- How values are written -----------------------------------------------------------------------
@@ -150,9 +171,20 @@ class Config:
 Workers: TypeAlias = int | Literal["auto"]
 Field: TypeAlias = tuple[bytes, bytes]
 
+
+class User(NamedTuple):
+    """A user as the system knows it."""
+
+    name: str
+    uid: int
+    gid: int | None
+    groups: tuple[int, ...]
+
+
 WORKER_COUNT: Final = whole(1, 1024)
 DEFAULT_HOST: Final = "127.0.0.1"
 MAX_PORT: Final = 65535
+MAX_ID: Final = 2**32 - 1  # of users and groups; this one itself means "leave it as it is"
 # A socket address has 107 bytes for a path, and a socket is made under a longer name, then moved.
 MAX_UNIX_PATH: Final = 96
 
@@ -261,6 +293,28 @@ def parse_server(text: str) -> bytes | None:
     return None if text == "off" else parse_field_value(os.fsencode(text))
 
 
+def parse_user(text: str) -> User:
+    """A user, who must be in the system's list unless it is a number."""
+    try:
+        found = pwd.getpwuid(int(text)) if text.isdecimal() else pwd.getpwnam(text)
+    except (KeyError, OverflowError):
+        if text.isdecimal() and int(text) < MAX_ID:  # a container's user needs no entry
+            return User(text, int(text), None, ())
+        raise ConfigError(f"{text!r}: there is no such user") from None
+    groups = os.getgrouplist(found.pw_name, found.pw_gid)
+    return User(found.pw_name, found.pw_uid, found.pw_gid, tuple(groups))
+
+
+def parse_group(text: str) -> int:
+    """The number of a group."""
+    if text.isdecimal() and int(text) < MAX_ID:
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise ConfigError(f"{text!r}: there is no such group") from None
+
+
 WORKERS: Final[Kind[Workers]] = Kind("N|auto", f"{WORKER_COUNT.accepts}, or auto", parse_workers)
 SYMLINKS: Final = Kind("inside|none|any", "inside, none or any", Symlinks)
 NAME: Final = Kind("NAME", "the name of a file, without a slash", parse_name)
@@ -270,12 +324,16 @@ ACCESS_LOG: Final = Kind("PATH|-|off", "a path, - or off", PATH.parse)
 FILE: Final = Kind("FILE", "a path", PATH.parse)
 ERROR_LOG: Final = Kind("PATH|-", "a path or -", PATH.parse)
 SERVER: Final = Kind("TEXT|off", "a text, or off", parse_server)
+DEMAND: Final = Kind("auto|require|off", "auto, require or off", Demand)
+USER: Final = Kind("NAME|UID", "the name or the number of a user", parse_user)
+GROUP: Final = Kind("NAME|GID", "the name or the number of a group", parse_group)
 
 
 # --- What the operator may say --------------------------------------------------------------------
 
 _SERVED: Final = "What is served"
 _LISTENING: Final = "Addresses and processes"
+_RIGHTS: Final = "What the workers may do"
 _FIELDS: Final = "Response fields"
 _LOGS: Final = "Logs"
 _LIMITS: Final = "Limits of a request"
@@ -330,6 +388,20 @@ class Settings(Declared):
     )
     pid_file: Setting[str | None] = setting(
         None, "File for the process ID of the master.", PATH, _LISTENING
+    )
+
+    user: Setting[User | None] = setting(
+        None, "Who the workers are, where root starts the server.", USER, _RIGHTS
+    )
+    group: Setting[int | None] = setting(
+        None, "Their only group, in place of all those of the user.", GROUP, _RIGHTS
+    )
+    sandbox = setting(
+        Demand.OFF,
+        "Let the kernel hold the workers to reading ROOT and answering: as far as it can (auto), "
+        "wholly or not at all (require), or not (off).",
+        DEMAND,
+        _RIGHTS,
     )
 
     header = listed(
@@ -502,7 +574,28 @@ def build(layers: Sequence[Layer], environ: Mapping[str, str]) -> Config:
         error_log_format=settings.error_log_format,
         log_level=settings.log_level,
         pid_file=settings.pid_file,
+        identity=identity_of(settings),
+        sandbox=settings.sandbox,
     )
+
+
+def identity_of(settings: Settings) -> Identity | None:
+    """Who the workers will be; None: whoever starts the server."""
+    user, group = settings.user, settings.group
+    if user is None:
+        if group is not None:
+            raise ConfigError(f"{settings.where(Settings.group)}: only with --user")
+        return None
+    where = settings.where(Settings.user)
+    gid = user.gid if group is None else group
+    if gid is None:
+        raise ConfigError(f"{where}: {user.name} has no entry, so --group must say its group")
+    if os.geteuid() != 0:
+        if (os.geteuid(), os.getegid()) == (user.uid, gid):
+            return None
+        raise ConfigError(f"{where}: only root can become {user.name}")
+    groups = user.groups if group is None else (gid,)
+    return Identity(user.name, user.uid, gid, groups)
 
 
 def check_addresses(settings: Settings) -> None:

@@ -67,3 +67,145 @@ _SIZE_OF_HOW = ctypes.sizeof(_OpenHow)
 @functools.cache  # a handful of combinations; the kernel only reads it
 def _how(flags: int, resolve: int) -> _OpenHow:
     return _OpenHow(flags=flags, mode=0, resolve=resolve)
+
+
+# --- prctl(2) -------------------------------------------------------------------------------------
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_SECCOMP = 22
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_SECCOMP_MODE_FILTER = 2
+_MOST_CAPABILITIES = 64  # a set of them has as many bits
+
+_prctl = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_int,
+    *[ctypes.c_ulong] * 4,  # an address is one too
+    use_errno=True,
+)(("prctl", ctypes.CDLL(None)))
+
+
+def _process(option: int, value: int, address: int = 0) -> None:
+    if _prctl(option, value, address, 0, 0) != 0:
+        raise _failure()
+
+
+def _failure() -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, os.strerror(code))
+
+
+def signal_at_parents_death(number: int) -> None:
+    """Let signal `number` come to this process when its parent dies. A change of user undoes it."""
+    _process(_PR_SET_PDEATHSIG, number)
+
+
+def hide_memory() -> None:
+    """No core dump, and no other process of the same user looks into this one."""
+    _process(_PR_SET_DUMPABLE, 0)
+
+
+def give_up_privileges_by_exec() -> None:
+    """no_new_privs: what a program file's set-user-ID bit or capabilities would give is not given."""
+    _process(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def drop_capabilities_for_good() -> None:
+    """Empty the bounding set and the ambient set: no capability can come back. EPERM if not privileged."""
+    _process(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    for capability in range(_MOST_CAPABILITIES):
+        try:
+            _process(_PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # there is none of this number, nor of a higher one
+                return
+            raise
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog of <linux/filter.h>."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+
+
+def filter_calls(program: bytes) -> None:
+    """Let the kernel judge every later system call of this process by `program`, 8 bytes an instruction."""
+    filter_ = _Program(len(program) // 8, program)
+    _process(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(filter_))
+
+
+# --- landlock(7) ----------------------------------------------------------------------------------
+
+_NR_LANDLOCK_CREATE_RULESET = 444
+_NR_LANDLOCK_ADD_RULE = 445
+_NR_LANDLOCK_RESTRICT_SELF = 446
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_RULE_PATH_BENEATH = 1
+
+# LANDLOCK_ACCESS_FS_*, two of them.
+READ_FILE = 1 << 2
+READ_DIR = 1 << 3
+
+
+class _Ruleset(ctypes.Structure):
+    """struct landlock_ruleset_attr of <linux/landlock.h>."""
+
+    _fields_ = [
+        ("files", ctypes.c_uint64),
+        ("network", ctypes.c_uint64),
+        ("scopes", ctypes.c_uint64),
+    ]
+
+
+class _Beneath(ctypes.Structure):
+    """struct landlock_path_beneath_attr of <linux/landlock.h>."""
+
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = [("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32)]
+
+
+_landlock = ctypes.CFUNCTYPE(
+    ctypes.c_long,
+    ctypes.c_long,
+    *[ctypes.c_ulong] * 4,  # an address is one too
+    use_errno=True,
+)(("syscall", ctypes.CDLL(None)))
+
+
+def landlock_abi() -> int:
+    """The version of Landlock here; 0: none, or none that may be used."""
+    abi: int = _landlock(_NR_LANDLOCK_CREATE_RULESET, 0, 0, _LANDLOCK_CREATE_RULESET_VERSION, 0)
+    return max(0, abi)
+
+
+def landlock_ruleset(files: int, network: int, scopes: int) -> int:
+    """A descriptor of rules under which everything named here is denied until it is allowed.
+
+    EOPNOTSUPP where Landlock is there, but was not turned on when the system started.
+    """
+    # One size for every version: the kernel takes a longer structure whose rest is zero.
+    ruleset = _Ruleset(files=files, network=network, scopes=scopes)
+    address, size = ctypes.addressof(ruleset), ctypes.sizeof(ruleset)
+    fd: int = _landlock(_NR_LANDLOCK_CREATE_RULESET, address, size, 0, 0)
+    if fd < 0:
+        raise _failure()
+    return fd
+
+
+def landlock_allow(ruleset: int, directory: int, rights: int) -> None:
+    """Allow `rights` to all that is beneath `directory`."""
+    beneath = _Beneath(allowed=rights, parent=directory)
+    address = ctypes.addressof(beneath)
+    if _landlock(_NR_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, address, 0):
+        raise _failure()
+
+
+def landlock_restrict(ruleset: int) -> None:
+    """Put this thread, and those that it starts, under these rules for ever."""
+    if _landlock(_NR_LANDLOCK_RESTRICT_SELF, ruleset, 0, 0, 0):
+        raise _failure()

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
 
-from mpserve import errorlog
+from mpserve import errorlog, sandbox
 from mpserve.accesslog import AccessLog
 from mpserve.activation import open_listeners
 from mpserve.config import Config, ConfigError, warnings
-from mpserve.destination import STDERR, at_stream
+from mpserve.destination import STANDARD, STDERR, at_stream
 from mpserve.listeners import Listener
 from mpserve.notify import Notifier, take_passed
 from mpserve.process import PidFile, name_process, raise_open_file_limit
@@ -186,6 +186,7 @@ class Master:
         self.scoreboard = Scoreboard.create()
         self._rows: dict[int, Row] = {}  # of each worker that has not been reaped, by its pid
         self._log: AccessLog | None = None
+        self._sandbox: sandbox.Plan | None = None
         self._pid_file: PidFile | None = None
         self._pipes = Pipes()
         self._notify = Notifier.of(os.environ, os.getpid())
@@ -220,6 +221,7 @@ class Master:
         self.listeners = open_listeners(config, passed, self._notify)
         for warning in warnings(config):
             logger.warning("%s", warning)
+        self._sandbox = sandbox.prepare(config)
         self._catch_signals()
         name_process("mpserve: master")
         gc.collect()
@@ -286,6 +288,10 @@ class Master:
         plural = "" if workers == 1 else "s"
         lines = [f"mpserve: serving {root} with {workers} worker{plural}"]
         lines += [f"  {listener.url}" for listener in self.listeners]
+        assert self._sandbox is not None
+        lines.append(f"  sandbox: {self._sandbox.level}")
+        if self.config.error_log != STANDARD:  # which has just heard it otherwise
+            logger.info("sandbox: %s", self._sandbox.level)
         text = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
         self._notify.ready(
             f"{workers} worker{plural} on {', '.join(each.url for each in self.listeners)}"
@@ -382,8 +388,12 @@ class Master:
                 self._pid_file.leave()  # the lock is the master's life, not ours
             name_process(f"mpserve: w{number}")
             assert self._log is not None
+            assert self._sandbox is not None
             worker = Worker(self.config, row, self.listeners, self._log)
+            sandbox.confine(self._sandbox)
             status = worker.run(self._tell_ready, self._pipes.life[0])
+        except sandbox.CannotConfineError as error:
+            logger.error("worker %d: %s", number, error)
         except BaseException:  # noqa: BLE001  # there is no caller: it is logged, and the status tells
             logger.error("worker %d died: %s", number, traceback.format_exc())
         finally:

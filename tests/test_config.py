@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mpserve import config
-from mpserve.config import Address, ConfigError, Symlinks, is_private, load, own_homes, warnings
+from mpserve.config import (
+    Address,
+    ConfigError,
+    Demand,
+    Identity,
+    Symlinks,
+    is_private,
+    load,
+    own_homes,
+    warnings,
+)
 from mpserve.processors import usable_processors
 from mpserve.protocol.http1 import Limits
 
@@ -58,10 +69,13 @@ def test_without_a_word_the_defaults_hold(root: str) -> None:
         error_log_format="text",
         log_level="info",
         pid_file=None,
+        identity=None,
+        sandbox=Demand.OFF,
     )
 
 
-def test_every_setting_has_a_flag(root: str) -> None:
+def test_every_setting_has_a_flag(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     argv = [
         *("--workers", "3", "--bind", "8080", "--bind", "unix:/run/site.sock"),
         *("--index", "home.html", "--index", "index.htm", "--listing", "--dotfiles"),
@@ -72,6 +86,7 @@ def test_every_setting_has_a_flag(root: str) -> None:
         *("--header-timeout", "1", "--keepalive-timeout", "2", "--send-timeout", "3"),
         *("--linger-timeout", "4", "--graceful-timeout", "0.5", "--backlog", "7"),
         *("--cache-size", "1", "--cache-files", "2", "--cache-valid", "3"),
+        *("--user", "4711", "--group", "815", "--sandbox", "require"),
         *("--pid-file", "pid", "--any-root", root),
     ]
 
@@ -97,6 +112,8 @@ def test_every_setting_has_a_flag(root: str) -> None:
         error_log_format="json",
         log_level="debug",
         pid_file="pid",
+        identity=Identity("4711", 4711, 815, (815,)),
+        sandbox=Demand.REQUIRE,
     )
 
 
@@ -189,6 +206,10 @@ IN_SECONDS = "must be a number of seconds above 0, 86400 at most, not"
         ("--graceful-timeout", "1e3", f"{IN_SECONDS} '1e3'"),
         ("--graceful-timeout", "30s", f"{IN_SECONDS} '30s'"),
         ("--symlinks", "some", "must be inside, none or any, not 'some'"),
+        ("--user", "no such one", "'no such one': there is no such user"),
+        ("--user", "4294967295", "'4294967295': there is no such user"),
+        ("--group", "no such one", "'no such one': there is no such group"),
+        ("--sandbox", "strong", "must be auto, require or off, not 'strong'"),
         ("--log-format", "apache", "must be combined, common or json, not 'apache'"),
         ("--log-level", "loud", "must be debug, info, warning or error, not 'loud'"),
         ("--index", "a/b", "must be the name of a file, without a slash, not 'a/b'"),
@@ -610,3 +631,50 @@ def test_showing_much_to_everyone_earns_a_warning(
     root: str, argv: list[str], expected: list[str]
 ) -> None:
     assert warnings(load([*argv, root], {})) == expected
+
+
+# --- Who the workers are --------------------------------------------------------------------------
+
+
+def test_a_user_brings_all_its_groups(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    known = pwd.getpwnam("nobody")
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, 815])
+
+    expected = Identity("nobody", known.pw_uid, known.pw_gid, (known.pw_gid, 815))
+    assert load([root, "--user", "nobody"], {}).identity == expected
+    assert load([root, "--user", str(known.pw_uid)], {}).identity == expected
+
+
+def test_a_group_takes_the_place_of_all_of_them(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    found = load([root, "--user", "nobody", "--group", "root"], {}).identity
+
+    assert found == Identity("nobody", pwd.getpwnam("nobody").pw_uid, 0, (0,))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--group", "0"], "--group: only with --user"),
+        (["--user", "4711"], "--user: 4711 has no entry, so --group must say its group"),
+    ],
+)
+def test_who_is_only_half_named_is_refused(root: str, words: list[str], complaint: str) -> None:
+    assert refusal(root, *words) == complaint
+
+
+def test_only_root_can_become_somebody_else(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+
+    assert refusal(root, "--user", "nobody") == "--user: only root can become nobody"
+
+
+def test_who_is_that_user_already_has_nothing_to_give_up(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = pwd.getpwnam("nobody")
+    monkeypatch.setattr(os, "geteuid", lambda: known.pw_uid)
+    monkeypatch.setattr(os, "getegid", lambda: known.pw_gid)
+
+    assert load([root, "--user", "nobody"], {}).identity is None

@@ -1,0 +1,407 @@
+"""The sandbox as the kernel makes it: probed from within workers that serve."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mpserve.sandbox import MEASURES, attempt
+from tests.harness.server import Server
+from tests.process.conftest import Serve, content, get
+from tests.process.test_workers import until
+
+pytestmark = pytest.mark.slow
+
+needs_all = pytest.mark.skipif(attempt() < set(MEASURES), reason="this system has no whole sandbox")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+AS_NOBODY = ("--user", "nobody")
+
+
+class Wrapped(Server):
+    """A server whose workers run `code` once they serve, before they look at any request.
+
+    It finds `tell`, which sends an object to standard error as a line of JSON, and `worker`.
+    """
+
+    def __init__(self, code: str, root: Path, *arguments: str) -> None:
+        super().__init__(root, "--workers", "1", *arguments)
+        self.command = (sys.executable, "-c", WRAPPER + code + START, *self.command[3:])
+
+    def told(self) -> object:
+        """What the first worker has told."""
+        self.wait_for_line(r"^told ")
+        found = re.search(r"^told (.*)$", self.stderr, re.MULTILINE)
+        assert found is not None
+        return json.loads(found[1])
+
+
+WRAPPER = """
+import errno, json, os, signal, socket, sys
+from mpserve import master
+def tell(what):
+    os.write(2, b"told " + json.dumps(what).encode() + b"\\n")
+def outcome(deed, *arguments):
+    try:
+        deed(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+class Probing(master.Worker):
+    def run(self, ready, life):
+        def probed():
+            ready()
+            probe(self)
+        status = super().run(probed, life)
+        at_the_end()
+        return status
+def probe(worker):
+    pass
+def at_the_end():
+    pass
+master.Worker = Probing
+"""
+START = """
+from mpserve.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+# What a worker that somebody has taken over might try.
+PROBE = """
+def probe(worker):
+    root = os.fsdecode(worker.config.site.root)
+    port = 9
+    mine = os.path.join(root, "hello.txt")
+    tell({
+        "read /etc/passwd": outcome(open, "/etc/passwd"),
+        "read /proc/self/environ": outcome(open, "/proc/self/environ"),
+        "list /": outcome(os.listdir, "/"),
+        "read beneath the root": outcome(open, mine),
+        "list the root": outcome(os.listdir, root),
+        "write": outcome(open, mine, "r+"),
+        "create": outcome(open, os.path.join(root, "new"), "x"),
+        "create elsewhere": outcome(open, "/tmp/mpserve-probe", "x"),
+        "truncate": outcome(os.truncate, mine, 0),
+        "remove": outcome(os.unlink, mine),
+        "rename": outcome(os.rename, mine, mine + ".old"),
+        "chmod": outcome(os.chmod, mine, 0o777),
+        "touch": outcome(os.utime, mine),
+        "socket": outcome(socket.socket),
+        "socketpair": outcome(socket.socketpair),
+        "connect": outcome(socket.create_connection, ("127.0.0.1", port), 1),
+        "bind": outcome(worker.probe_socket.bind, ("127.0.0.1", 0)),
+        "connect an old socket": outcome(worker.probe_socket.connect, ("127.0.0.1", port)),
+        "listen": outcome(worker.probe_socket.listen),
+        "kill the master": outcome(os.kill, os.getppid(), signal.SIGTERM),
+        "kill by pidfd": outcome(os.pidfd_open, os.getppid()),
+        "exec": outcome(os.execv, "/bin/true", ["true"]),
+        "fork": outcome(os.fork),
+        "posix_spawn": outcome(os.posix_spawn, "/bin/true", ["true"], {}),
+        "chroot": outcome(os.chroot, root),
+        "import": outcome(__import__, "wave"),
+    })
+made = master.Worker.__init__
+def init(self, *arguments):
+    made(self, *arguments)
+    self.probe_socket = socket.socket()
+master.Worker.__init__ = init
+"""
+
+DENIED_BY_LANDLOCK = {
+    "read /etc/passwd",
+    "read /proc/self/environ",
+    "list /",
+    "import",
+    "write",
+    "create",
+    "create elsewhere",
+}
+ALLOWED = {"read beneath the root", "list the root"}
+
+
+@needs_all
+def test_a_worker_can_do_nothing_but_read_its_root_and_answer(root: Path) -> None:
+    with Wrapped(PROBE, root, "--sandbox", "require") as server:
+        told = server.told()
+        assert isinstance(told, dict)
+        served = content(server, "/hello.txt")
+
+    assert {each for each, outcome in told.items() if outcome == "done"} == ALLOWED
+    assert {told[each] for each in DENIED_BY_LANDLOCK} == {"EACCES"}
+    assert {told[each] for each in told.keys() - DENIED_BY_LANDLOCK - ALLOWED} == {"EPERM"}
+    assert served == b"hello\n"
+
+
+def test_the_probe_would_see_a_worker_that_can_do_more(root: Path) -> None:
+    harmless = """
+def probe(worker):
+    tell([
+        outcome(open, "/etc/passwd"),
+        outcome(open, os.path.join(os.fsdecode(worker.config.site.root), "hello.txt"), "r+"),
+        outcome(socket.socket),
+        outcome(os.kill, os.getppid(), 0),
+        outcome(__import__, "wave"),
+    ])
+"""
+    with Wrapped(harmless, root, "--sandbox", "off") as server:
+        assert server.told() == ["done"] * 5
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """The lines of /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+@needs_all
+def test_the_worker_is_confined_and_the_master_is_not(serve: Serve) -> None:
+    server = serve("--workers", "1", "--sandbox", "auto")
+    (pid,) = server.workers()
+    worker, master = status_of(pid), status_of(server.pid)
+
+    assert (worker["NoNewPrivs"], worker["Seccomp"]) == ("1", "2")
+    assert (master["NoNewPrivs"], master["Seccomp"]) == ("0", "0")
+    assert "  sandbox: openat2 landlock(" in server.stderr
+
+
+@needs_all
+def test_a_replacement_is_confined_too(serve: Serve) -> None:
+    server = serve("--workers", "1", "--sandbox", "auto")
+    (victim,) = server.workers()
+    os.kill(victim, signal.SIGKILL)
+
+    assert until(lambda: bool(set(server.workers()) - {victim}))
+    (fresh,) = server.workers()
+    assert until(lambda: status_of(fresh)["Seccomp"] == "2")
+    assert content(server, "/hello.txt") == b"hello\n"
+
+
+def test_the_level_stands_in_the_error_log_too(serve: Serve, tmp_path: Path) -> None:
+    serve("--sandbox", "auto", "--error-log", str(tmp_path / "errors"))
+
+    assert re.search(r"\[info\] \d+: sandbox: .*no_new_privs", (tmp_path / "errors").read_text())
+
+
+@needs_all
+def test_links_to_anywhere_can_be_followed_where_they_are_allowed(
+    serve: Serve, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "outside.txt").write_bytes(b"outside\n")
+    (root / "link.txt").symlink_to(tmp_path / "outside.txt")
+    server = serve("--sandbox", "require", "--symlinks", "any")
+
+    assert content(server, "/link.txt") == b"outside\n"
+    assert "reading anywhere" in server.stderr
+
+
+@needs_all
+def test_bugs_are_logged_with_their_traceback_all_the_same(root: Path) -> None:
+    code = """
+def probe(worker):
+    def stumble():
+        return worker.log.nonesuch(1)
+    worker.loop.later(0.0, stumble)
+"""
+    with Wrapped(code, root, "--sandbox", "require") as server:
+        server.wait_for_line(r"nonesuch")
+
+        assert content(server, "/hello.txt") == b"hello\n"
+        assert "in guarded" in server.stderr or "loop.py" in server.stderr
+
+
+GROWTH = """
+before = set()
+def probe(worker):
+    before.update(sys.modules)
+def at_the_end():
+    tell(sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize("form", ["combined", "json"])
+def test_no_module_is_loaded_while_serving(root: Path, form: str) -> None:
+    (root / "no\udc80.txt").write_bytes(b"x")
+    (root / "list").mkdir()
+    (root / "locked").write_bytes(b"x")
+    words = ("--listing", "--log-format", form, "--sandbox", "auto")
+    with Wrapped(GROWTH, root, *words) as server:
+        for path in ("/hello.txt", "/list/", "/", "/none", "/dir", "/no%80.txt", "/%ff", "/\\"):
+            get(server, path)
+        get(server, "/hello.txt", Range="bytes=0-1,3-4")
+        get(server, "/hello.txt", Range="bytes=1-")
+        get(server, "/hello.txt", If_Modified_Since="Wed, 25 Nov 2026 12:00:00 GMT")
+        server.signal(signal.SIGTERM)
+        told = server.told()
+
+    assert told == []
+
+
+# --- Who the workers are --------------------------------------------------------------------------
+
+
+@contextmanager
+def open_to_all(root: Path) -> Iterator[None]:
+    """Let everybody find `root`, which lies in directories of our own."""
+    directories = [each for each in root.parents if each.stat().st_mode & 0o005 != 0o005]
+    modes = [each.stat().st_mode for each in directories]
+    for each in directories:
+        each.chmod(0o755)
+    try:
+        yield
+    finally:
+        for each, mode in zip(directories, modes, strict=True):
+            each.chmod(mode & 0o7777)
+
+
+@needs_root
+def test_workers_are_the_user_that_is_named_and_nobody_else(serve: Serve, root: Path) -> None:
+    with open_to_all(root):
+        server = serve("--workers", "2", "--sandbox", "auto", *AS_NOBODY)
+        uid, gid = (psutil.Process(server.workers()[0]).uids(), psutil.Process(server.pid).uids())
+        lines = [status_of(pid) for pid in server.workers()]
+
+        assert (uid.real, gid.real) == (65534, 0)
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert {int(each[name], 16) for each in lines} == {0}
+        assert {each["Uid"] for each in lines} == {"\t".join(["65534"] * 4)}
+        assert {each["Groups"] for each in lines} == {"65534"}
+        assert content(server, "/hello.txt") == b"hello\n"
+        assert "as nobody" in server.stderr
+
+
+@needs_root
+def test_a_file_that_the_user_may_not_read_is_forbidden(serve: Serve, root: Path) -> None:
+    (root / "secret").write_bytes(b"x")
+    (root / "secret").chmod(0o600)
+    with open_to_all(root):
+        server = serve("--workers", "1", *AS_NOBODY)
+
+        assert get(server, "/secret").status == 403
+
+
+@needs_root
+def test_a_root_that_the_user_may_not_enter_is_refused_at_the_start(root: Path) -> None:
+    root.chmod(0o700)
+    with open_to_all(root):
+        command = [sys.executable, "-m", "mpserve", "--bind", "0", *AS_NOBODY, str(root)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+    assert done.returncode == 3
+    assert f"nobody may not enter {str(root)!r}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_root
+def test_another_process_of_the_user_cannot_look_into_a_worker(serve: Serve, root: Path) -> None:
+    with open_to_all(root):
+        server = serve("--workers", "1", *AS_NOBODY)
+        (pid,) = server.workers()
+        peek = [
+            *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+            *("--bounding-set=-all", "cat", f"/proc/{pid}/environ"),
+        ]
+        done = subprocess.run(peek, capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert "Permission denied" in done.stderr
+    assert resource_limits(serve) == "0"
+
+
+def resource_limits(serve: Serve) -> str:
+    """The limit of a core dump of a worker."""
+    (pid,) = serve("--workers", "1").workers()
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    found = re.search(r"^Max core file size +(\S+)", limits, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+# --- Where something is missing -------------------------------------------------------------------
+
+# A filter as of a container that is older than these calls, and then the server.
+FILTERED = """
+import ctypes, os, struct, sys
+code, *calls = map(int, os.environ["REFUSED"].split())
+filter = [(0x20, 0, 0, 0)]
+for call in calls:
+    filter += [(0x15, 0, 1, call), (0x06, 0, 0, 0x0005_0000 | code)]
+filter.append((0x06, 0, 0, 0x7FFF_0000))
+octets = b"".join(struct.pack("HBBI", *each) for each in filter)
+program = struct.pack("HxxxxxxP", len(filter), ctypes.cast(octets, ctypes.c_void_p).value)
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+prctl.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 4]
+if prctl(38, 1, 0, 0, 0) or prctl(22, 2, program, 0, 0):
+    sys.exit("no filter")
+os.execv(sys.executable, [sys.executable, "-m", "mpserve", *sys.argv[1:]])
+"""
+OPENAT2_AND_LANDLOCK = "437 444 445 446"
+
+
+class Filtered(Server):
+    """A server in a container that lacks openat2 and Landlock: it gets `code` for them."""
+
+    def __init__(self, code: int, root: Path, *arguments: str) -> None:
+        environment = {"REFUSED": f"{code} {OPENAT2_AND_LANDLOCK}"}
+        super().__init__(root, *arguments, environment=environment)
+        self.command = (sys.executable, "-c", FILTERED, *self.command[3:])
+
+
+without = pytest.mark.parametrize(
+    "code", [pytest.param(38, id="ENOSYS"), pytest.param(1, id="EPERM")]
+)
+
+
+@needs_all
+@without
+def test_what_is_missing_is_done_without_and_told(code: int, root: Path) -> None:
+    (root / "link.txt").symlink_to("hello.txt")
+    (root / "out.txt").symlink_to("/etc/passwd")
+    with Filtered(code, root, "--workers", "1", "--sandbox", "auto") as server:
+        told = [content(server, "/hello.txt"), content(server, "/link.txt")]
+        outside = get(server, "/out.txt").status
+
+    assert (told, outside) == ([b"hello\n"] * 2, 404)
+    assert "sandbox: seccomp no_new_privs (without openat2 landlock)" in server.stderr
+
+
+@needs_all
+@without
+def test_what_is_missing_and_required_is_a_refusal_to_start(code: int, root: Path) -> None:
+    server = Filtered(code, root, "--sandbox", "require")
+    server.spawn()
+
+    assert server.wait() == 2
+    expected = "mpserve: error: --sandbox require: this system has no openat2, no landlock\n"
+    assert server.stderr == expected
+
+
+# --- Orphans --------------------------------------------------------------------------------------
+
+
+def test_a_worker_whose_loop_hangs_does_not_outlive_its_master_for_long(root: Path) -> None:
+    code = """
+from mpserve import sandbox
+sandbox.ORPHANED_FOR = 1
+def probe(worker):
+    def hang():
+        tell("hanging")
+        while True:
+            pass
+    worker.loop.later(0.0, hang)
+"""
+    with Wrapped(code, root, "--sandbox", "auto") as server:
+        server.told()
+        (pid,) = server.workers()
+        os.kill(server.pid, signal.SIGKILL)
+
+        assert until(lambda: not psutil.pid_exists(pid))
