@@ -114,7 +114,12 @@ def settings(options: argparse.Namespace, processors: machine.Processors) -> dic
 def measure(options: argparse.Namespace) -> Results:
     """The whole run."""
     processors = machine.processors()
-    results = Results(machine.now(), machine.describe(), settings(options, processors), {})
+    results = Results(
+        machine.now(),
+        machine.describe(f"wrk {client.version()}"),
+        settings(options, processors),
+        {},
+    )
     servers = present([OURS, *(name for name in options.compare if name != OURS)], results)
     results.versions.update({name: peers.version_of(name) for name in servers})
     if (busy := machine.other_work()) > BUSY:

@@ -22,7 +22,7 @@ FRAME = f"""# Performance
 
 
 class FrameError(Exception):
-    """performance.md has lost the marks between which the figures stand."""
+    """A page has lost the marks between which the figures stand."""
 
 
 def contents(results: Results, before: str) -> dict[str, str]:
@@ -38,13 +38,13 @@ def figures(results: Results) -> str:
     return shown + report.markdown(results)
 
 
-def within(text: str, new: str) -> str:
-    """`text` with `new` between its marks."""
-    if text.count(BEGIN) != 1 or END not in text[text.index(BEGIN) :]:
-        raise FrameError(f"performance.md needs the lines {BEGIN!r} and {END!r}")
-    head, _, rest = text.partition(BEGIN)
+def within(text: str, new: str, *, begin: str = BEGIN, name: str = "performance.md") -> str:
+    """`text`, which is the file `name`, with `new` between its marks."""
+    if text.count(begin) != 1 or END not in text[text.index(begin) :]:
+        raise FrameError(f"{name} needs the lines {begin!r} and {END!r}")
+    head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n\n{new}\n{END}{tail}"
+    return f"{head}{begin}\n\n{new}\n{END}{tail}"
 
 
 def outdated(folder: Path = DOCS) -> dict[Path, str]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtests.benchmark import client
-
 
 @dataclass(frozen=True, slots=True)
 class Processors:
@@ -56,14 +54,14 @@ def parse_list(text: str) -> frozenset[int]:
     return frozenset(numbers)
 
 
-def describe() -> dict[str, str]:
+def describe(client: str) -> dict[str, str]:
     """What a reader has to know to compare the figures with others."""
     return {
         "processor": f"{model()}, {os.cpu_count()} processors",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        "client": f"wrk {client.version()}",
+        "client": client,
     }
 
 

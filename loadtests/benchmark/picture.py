@@ -56,6 +56,7 @@ def draw(results: Results, logged: bool = False) -> str:
         panels += panel(results, workload, logged, servers)
         panels.append("</g>")
     title = "Processor time per request, µs"
+    caption = escape(caption_of(results.machine, results.taken))
     explanation = (
         "user and system time of all the server's processes; shorter is better;"
         " the dashed line is the smallest C loop that sends the same octets"
@@ -74,16 +75,17 @@ def draw(results: Results, logged: bool = False) -> str:
             f'<text class="title" x="{MARGIN}" y="36">{title}</text>',
             f'<text class="quiet" x="{MARGIN}" y="58">{escape(explanation)}</text>',
             *panels,
-            f'<text class="quiet" x="{MARGIN}" y="{height - 14}">{escape(caption(results))}</text>',
+            f'<text class="quiet" x="{MARGIN}" y="{height - 14}">{caption}</text>',
             "</svg>",
             "",
         )
     )
 
 
-def caption(results: Results) -> str:
-    machine = (results.machine.get(name, "") for name in ("processor", "kernel"))
-    return ", ".join(word for word in (*machine, results.taken) if word)
+def caption_of(machine: dict[str, str], taken: str) -> str:
+    """Where and when it was measured."""
+    words = (machine.get(name, "") for name in ("processor", "kernel"))
+    return ", ".join(word for word in (*words, taken) if word)
 
 
 def panel(results: Results, workload: str, logged: bool, servers: list[str]) -> Iterator[str]:

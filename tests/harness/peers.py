@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -113,6 +114,15 @@ def prepare_nginx_push(plan: Plan) -> list[str]:
     config = plan.home / "nginx.conf"
     plan.write(config.name, config.read_text(encoding="utf-8").replace("nopush on", "nopush off"))
     return command
+
+
+def prepare_nginx_alone(plan: Plan) -> list[str]:
+    """An orphan from its first request on: nginx heeds USR2 only when its parent is not the first one."""
+    name, *options = prepare_nginx(plan)
+    # It executes what it was called by, and looks nowhere for it.
+    command = shlex.join([shutil.which(name, path=SEARCH_PATH) or name, *options])
+    served = f"until [ -s {plan.home}/nginx.pid ]; do sleep 0.02; done"
+    return ["sh", "-c", f"({command} & {served}); exec sleep 1000000"]
 
 
 def prepare_lighttpd(plan: Plan) -> list[str]:
@@ -266,6 +276,13 @@ def prepare_mpserve(plan: Plan) -> list[str]:
     ]
 
 
+def prepare_mpserve_config(plan: Plan) -> list[str]:
+    """With its settings in a file, which can be changed while it runs."""
+    path = plan.write("mpserve.toml", f'bind = ["{HOST}:{plan.port}"]\nworkers = {plan.workers}\n')
+    log = ("--access-log", str(plan.access_log) if plan.access_log else "off")
+    return [*(sys.executable, "-m", "mpserve"), *("--config", str(path)), *log, str(plan.root)]
+
+
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
 NOBODY = 65534
 
@@ -282,8 +299,12 @@ class Recipe:
 
 PEERS: dict[str, Recipe] = {
     "mpserve": Recipe(prepare_mpserve, "", ("-m", "mpserve", "--version"), "mpserve.cli"),
+    "mpserve-config": Recipe(
+        prepare_mpserve_config, "", ("-m", "mpserve", "--version"), "mpserve.cli"
+    ),
     "nginx": Recipe(prepare_nginx, "nginx", ("-v",)),
     "nginx-cache": Recipe(prepare_nginx_cache, "nginx", ("-v",)),
+    "nginx-alone": Recipe(prepare_nginx_alone, "nginx", ("-v",)),
     "nginx-push": Recipe(prepare_nginx_push, "nginx", ("-v",)),
     "lighttpd": Recipe(prepare_lighttpd, "lighttpd", ("-v",)),
     "h2o": Recipe(prepare_h2o, "h2o", ("-v",)),

@@ -1,0 +1,164 @@
+"""scripts/reliability: does everything to a server that a server must bear, and counts what clients lose by it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from loadtests.benchmark import machine
+from loadtests.benchmark.documents import FrameError
+from loadtests.benchmark.results import OURS
+from loadtests.launch import positive
+from loadtests.reliability import documents, report, run
+from loadtests.reliability.actions import ACTIONS
+from loadtests.reliability.results import Results, ShapeError, save
+from loadtests.reliability.subject import SUBJECTS
+from tests.harness import peers
+
+BUSY = 0.1  # share of the machine beyond which its other work is worth a word
+
+
+def names(text: str) -> list[str]:
+    """The members of a list written with commas."""
+    return [name for name in text.split(",") if name]
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="scripts/reliability",
+        description="Fault after fault under load, and what clients lose by it.",
+        epilog=f"Actions: {', '.join(ACTIONS)}. Exit status: 0, or 1 if mpserve lost what it could keep.",
+    )
+    add = made.add_argument
+    add(
+        "--server",
+        type=names,
+        default=list(SUBJECTS),
+        metavar="NAME,…",
+        help=f"of {SUBJECTS.keys()}",
+    )
+    add("--only", type=names, default=list(ACTIONS), metavar="ACTION,…", help="instead of all")
+    add(
+        "--connections",
+        type=positive,
+        default=100_000,
+        metavar="N",
+        help="for each action (100000)",
+    )
+    add("--rate", type=positive, default=5000, metavar="N", help="of them begun per second (5000)")
+    add("--reused", type=positive, default=48, metavar="N", help="connections asking again (48)")
+    add("--workers", type=positive, default=3, metavar="N", help="of the server (3)")
+    add("--json", type=Path, metavar="FILE", help="keep the results here")
+    add("--docs", action="store_true", help="write docs/reliability.* from docs/reliability.json")
+    add("--check", action="store_true", help="with --docs: write nothing, fail if they differ")
+    return made
+
+
+def end(text: str) -> NoReturn:
+    """Leaves with one line on standard error."""
+    print(f"reliability: {text}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def refuse_unknown(options: argparse.Namespace) -> None:
+    """Ends the program over a name that nothing here answers to."""
+    known: dict[str, set[str]] = {"servers": set(SUBJECTS), "actions": set(ACTIONS)}
+    for kind, asked in (("servers", options.server), ("actions", options.only)):
+        if unknown := sorted(set(asked) - known[kind]):
+            end(f"{', '.join(unknown)}: not among the {kind}: {', '.join(sorted(known[kind]))}")
+
+
+def write_documents(*, check: bool) -> int:
+    """Brings docs/ up to date, or says what is not."""
+    if not documents.JSON.exists():
+        end(f"there is no {documents.JSON.name} in docs/ yet: --json {documents.JSON} makes it")
+    changed = documents.outdated()
+    for path, content in changed.items():
+        print(f"{path.name} {'is out of date' if check else 'written'}")
+        if not check:
+            path.write_text(content, encoding="utf-8")
+    return 1 if check and changed else 0
+
+
+def measure(options: argparse.Namespace) -> Results:
+    """The whole run."""
+    described = machine.describe(client="plain sockets, 2 processes")
+    command = shlex.join(["./scripts/reliability", *sys.argv[1:]])
+    results = Results(machine.now(), command, described, settings(options), {})
+    if (busy := machine.other_work()) > BUSY:
+        results.notes.append(f"the machine was busy with other work at the beginning ({busy:.0%})")
+    with tempfile.TemporaryDirectory(prefix="mpserve-reliability-") as folder:
+        Path(folder).chmod(0o755)  # for the workers of servers that give up root
+        root = Path(folder, "root")
+        run.make_root(root)
+        plan = run.Plan(root, options.connections, options.rate, options.reused, 2, options.workers)
+        for server in options.server:
+            measure_server(results, plan, server, options)
+    return results
+
+
+def measure_server(
+    results: Results, plan: run.Plan, server: str, options: argparse.Namespace
+) -> None:
+    """Every action against one server; what is there so far is kept after each."""
+    recipe = SUBJECTS[server].recipe
+    if not peers.available(recipe):
+        results.notes.append(f"{server} is not installed and is left out")
+        return
+    results.versions[server] = peers.version_of(recipe)
+    for name in options.only:
+        row = run.run(plan, server, ACTIONS[name])
+        results.rows.append(row)
+        lost = ", ".join(f"{count} {kind}" for kind, count in row.losses.items()) or "nothing lost"
+        excused = f" ({row.held} held by killed workers)" if row.held else ""
+        say(
+            f"{server:8} {name:9} {row.deeds:3} times  {row.fresh:7} fresh  {row.reused:7} reused"
+            f"  {lost}{excused}  {row.seconds:.0f} s"
+        )
+        for problem in row.problems:
+            say(f"  not done: {problem}")
+        if options.json:
+            save(results, options.json)
+
+
+def settings(options: argparse.Namespace) -> dict[str, str]:
+    """How it was measured, in words."""
+    return {
+        "fresh": f"{options.connections:,} connections for each action, {options.rate:,} begun per second",
+        "reused": f"{options.reused} connections that ask again and again",
+        "workers": str(options.workers),
+    }
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def on_terminate(*_: object) -> None:
+    """Unwinds everything, so that no server and no file is left behind."""
+    raise SystemExit(143)
+
+
+def main() -> int:
+    options = parser().parse_args()
+    signal.signal(signal.SIGTERM, on_terminate)
+    try:
+        if options.docs:
+            return write_documents(check=options.check)
+        refuse_unknown(options)
+        results = measure(options)
+    except (FrameError, ShapeError, peers.PeerError) as error:
+        end(str(error))
+    except KeyboardInterrupt:
+        return 130
+    print(report.markdown(results), end="")
+    return 0 if all(row.proved for row in results.rows if row.server == OURS) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
