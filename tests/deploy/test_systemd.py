@@ -33,11 +33,17 @@ def service(name: str, *drop_ins: Path) -> list[str]:
     return units.read(SERVICE, *drop_ins)["Service"][name]
 
 
-def arguments(command: str, root: Path) -> list[str]:
-    """The arguments of a command of the unit, with a root that is there on this machine."""
+@pytest.fixture
+def configured(tmp_path: Path) -> list[str]:
+    """The arguments of the unit's command, with the guide's file and a root that are there on this machine."""
+    (command,) = service("ExecStart")
     program, *rest = shlex.split(command)
     assert program == PROGRAM
-    return [str(root) if word == "/srv/www" else word for word in rest]
+    text = (UNITS / "mpserve.toml").read_text()
+    assert "/srv/www/current" in text
+    file = tmp_path / "mpserve.toml"
+    file.write_text(text.replace("/srv/www/current", str(tmp_path)))
+    return [str(file) if word == "/etc/mpserve.toml" else word for word in rest]
 
 
 def verified(folder: Path) -> str:
@@ -99,18 +105,35 @@ def test_what_the_unit_starts_is_what_it_checked_before() -> None:
     assert checked == started.replace(PROGRAM, f"{PROGRAM} --check")
 
 
-def test_the_command_line_of_the_unit_is_one_of_ours(tmp_path: Path) -> None:
-    (command,) = service("ExecStart")
-    loaded = config.load(arguments(command, tmp_path), {})
+def test_the_command_line_and_the_file_of_the_guide_are_understood(configured: list[str]) -> None:
+    loaded = config.load(configured, {})
 
     assert [address.port for address in loaded.bind] == [80]
 
 
-def test_the_server_may_take_its_time_to_stop_before_systemd_kills_it(tmp_path: Path) -> None:
-    (command,), (limit,) = service("ExecStart"), service("TimeoutStopSec")
-    loaded = config.load(arguments(command, tmp_path), {})
+def test_what_the_file_names_the_unit_lets_be_written(configured: list[str]) -> None:
+    loaded = config.load(configured, {})
+    writable = {f"/run/{service('RuntimeDirectory')[0]}", f"/var/log/{service('LogsDirectory')[0]}"}
+
+    assert {
+        os.path.dirname(path) for path in (loaded.access_log, loaded.pid_file or "")
+    } == writable
+
+
+def test_the_server_may_take_its_time_to_stop_before_systemd_kills_it(
+    configured: list[str],
+) -> None:
+    (limit,) = service("TimeoutStopSec")
+    loaded = config.load(configured, {})
 
     assert units.seconds(limit) > loaded.timeouts.graceful + loaded.timeouts.idle_grace
+
+
+def test_the_store_has_room_for_a_socket_of_every_worker_and_address(configured: list[str]) -> None:
+    (room,) = service("FileDescriptorStoreMax")
+    loaded = config.load([*configured, "--workers", "64"], {})
+
+    assert int(room) >= loaded.workers * len(loaded.bind)
 
 
 def test_the_fence_lets_the_workers_build_their_own() -> None:
