@@ -475,7 +475,10 @@ class Settings(Declared):
         _CACHES,
     )
     cache_files = setting(
-        1000, "Open files, for files and for answers, each.", whole(0, 1 << 20), _CACHES
+        1000,
+        "Open files, for files and for answers, each; and as many directories.",
+        whole(0, 1 << 20),
+        _CACHES,
     )
     cache_valid = setting(
         0.0,

@@ -41,12 +41,13 @@ class Looked:
 class FileCache:
     """Lookups by target. A descriptor is closed when cache, memo and connections have let go of it."""
 
-    __slots__ = ("_kept", "_moment", "_next_at", "_places", "_valid")
+    __slots__ = ("_held", "_kept", "_moment", "_next_at", "_places", "_valid")
 
     def __init__(self, octets: int, files: int, valid: float) -> None:
         self._kept: Generations[tuple[object, ...], Looked] = Generations(octets, files)
         # Shared by all that lies in them, so that each is asked once for a moment.
         self._places: WeakValueDictionary[bytes, Place] = WeakValueDictionary()
+        self._held = files  # how many of them may be held open
         self._valid = valid  # seconds that witnesses are believed without being asked
         self._moment = 0
         self._next_at = 0.0  # monotonic seconds
@@ -90,29 +91,29 @@ class FileCache:
             if resource is Outcome.MISSING and not any(each.sight for each in seen):
                 return seen
             if resource is Outcome.NO_SLASH:
-                itself = self._place(seen[-1].path, root=False)
-                return (*self._places_on_the_way(site, seen)[:-1], itself)
+                path = seen[-1].path
+                return (self._place(path, self._way_to(site, path)),)
             if isinstance(resource, Found) and seen[-1].sight == sight:
-                return self._places_on_the_way(site, seen)
+                place = self._way_to(site, seen[-1].path)
+                return tuple(Witness(each.path, each.sight, place) for each in seen)
         except OSError:  # it cannot be told what is there: then it cannot be kept either
             pass
         return None
 
-    def _places_on_the_way(self, site: Site, seen: tuple[Witness, ...]) -> tuple[Witness, ...]:
-        """Every directory from the root to the last that was `seen`, and that. Raises OSError at a link."""
-        path = seen[-1].path
-        places: list[Witness] = [self._place(site.root, root=True)]
+    def _way_to(self, site: Site, path: bytes) -> Place:
+        """The directory of `path`, which lies in the one above it, up to the root. Raises OSError at a link."""
+        place = self._place(site.root, None)
         end = path.find(b"/", len(site.root) + 1)
         while end >= 0:
-            places.append(self._place(path[:end], root=False))
+            place = self._place(path[:end], place)
             end = path.find(b"/", end + 1)
-        return (*places, *seen)
+        return place
 
-    def _place(self, path: bytes, *, root: bool) -> Place:
-        place = Place(path, root=root)
+    def _place(self, path: bytes, above: Place | None) -> Place:
         known = self._places.get(path)
-        if known is not None and known.sight == place.sight:
+        if known is not None and known.place is above and known.looks_the_same():
             return known
+        place = Place(path, above, hold=len(self._places) < self._held)
         self._places[path] = place
         return place
 

@@ -125,8 +125,7 @@ class Prepared:
     def agrees(self, moment: int) -> bool:
         """Whether all witnesses agree at `moment`."""
         for witness in self.witnesses:
-            # Most are the directories of other files too, and have been asked: a call is dearer than this.
-            if witness.moment != moment and not witness.agrees(moment):
+            if not witness.agrees(moment):
                 return False
         self.moment = moment
         return True

@@ -5,15 +5,18 @@ there, or that nothing was there. It may be given again only when all of them ha
 request had come, and agree. So a request that arrives after a change sees the change, on any file
 system, and nothing has to watch.
 
-A file's witnesses are the file and every directory on the way to it, the root included: each must be the
-same one, and no link, so the file is still beneath the root. What was reached through a link has no
-witnesses, and goes the long way, where the kernel decides.
+A file lies in a directory, and that in another, up to the root: each of these places must be the same
+one, and no link, so the file is still beneath the root. A place is asked before what lies in it, which is
+then looked up by its name in there: the way to it is short, and is walked once for all files of a
+directory. What was reached through a link has no witnesses, and goes the long way, where the kernel decides.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 from mpserve.protocol.representation import SETTLE_TIME
@@ -30,54 +33,80 @@ Sight: TypeAlias = tuple[int, int, int, int, int] | None
 class Witness:
     """One path, and what was seen there. A link at its end is not followed: then it is the link that is seen."""
 
-    __slots__ = ("__weakref__", "moment", "path", "sight")
+    __slots__ = ("__weakref__", "_at", "_name", "moment", "path", "place", "sight")
 
-    def __init__(self, path: bytes, sight: Sight) -> None:
+    def __init__(self, path: bytes, sight: Sight, place: Place | None = None) -> None:
+        """`place` is the directory that `path` has to lie in, if that matters."""
         self.path = path
+        self.place = place
         self.sight = sight
         self.moment = 0  # when it was last asked and agreed; any larger number is later
+        self._name, self._at = path, None if place is None else place.fd
+        if self._at is not None:
+            # The place has been asked before, and is where the path leads: what is left of the way is a name.
+            self._name = os.path.basename(path)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r} {self.sight}>"
 
     def agrees(self, moment: int) -> bool:
-        """Whether the path looks as it did; asked once for each `moment`."""
-        if self.moment != moment and self._looks_the_same():
-            self.moment = moment
-        return self.moment == moment
+        """Whether the path looks as it did, and so do all places on the way; asked once for each `moment`."""
+        if self.moment == moment:
+            return True
+        place = self.place
+        # Most places have been asked for other files: a call is dearer than this.
+        if place is not None and place.moment != moment and not place.agrees(moment):
+            return False
+        if not self.looks_the_same():
+            return False
+        self.moment = moment
+        return True
 
-    def _looks_the_same(self) -> bool:
+    def looks_the_same(self) -> bool:
+        """Whether what is seen now is what was seen then."""
         try:
-            status = os.lstat(self.path)
+            status = os.stat(self._name, dir_fd=self._at, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return self.sight is None
         except OSError:
             return False
-        return self.sight == sight_of(status)
+        return sight_of(status) == self.sight
 
 
 class Place(Witness):
     """A directory on the way to a file: that it is still the same one, and no link, whatever is in it now.
 
-    The root itself may be a link: it is a name, and what it leads to has to be the same.
+    Without a place of its own it is the root, which may be a link: it is a name, and what it leads to has
+    to be the same. One that is held open spares the kernel the way to it for all that lies in it.
     """
 
-    __slots__ = ("_stat",)
+    __slots__ = ("fd",)
 
-    def __init__(self, path: bytes, *, root: bool) -> None:
+    def __init__(self, path: bytes, place: Place | None, *, hold: bool) -> None:
         """Raises OSError, NotADirectoryError where it is a link or anything else."""
-        self._stat = os.stat if root else os.lstat
-        status = self._stat(path)
+        self.fd: int | None = None
+        super().__init__(path, None, place)
+        if hold:
+            flags = os.O_PATH | os.O_DIRECTORY | (os.O_NOFOLLOW if place is not None else 0)
+            self.fd = os.open(self._name, flags, dir_fd=self._at)
+        status = self._look() if self.fd is None else os.fstat(self.fd)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(path)
-        super().__init__(path, identity_of(status))
+        self.sight = identity_of(status)
 
-    def _looks_the_same(self) -> bool:
+    def __del__(self) -> None:
+        if self.fd is not None:
+            os.close(self.fd)
+
+    def looks_the_same(self) -> bool:
+        """As of any witness, but only which directory it is."""
         try:
-            status = self._stat(self.path)
+            return identity_of(self._look()) == self.sight
         except OSError:
             return False
-        return self.sight == identity_of(status)
+
+    def _look(self) -> os.stat_result:
+        return os.stat(self._name, dir_fd=self._at, follow_symlinks=self.place is None)
 
 
 def witness(path: bytes) -> Witness:
@@ -88,15 +117,11 @@ def witness(path: bytes) -> Witness:
         return Witness(path, None)
 
 
-def sight_of(status: os.stat_result) -> Sight:
-    """What `status` says of the identity and the content of a file."""
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+# What a `stat_result` says of the identity and the content of a file, a Sight. In one call: it is made for
+# every file in every turn.
+sight_of: Final[Callable[[os.stat_result], tuple[int, int, int, int, int]]] = attrgetter(
+    "st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"
+)
 
 
 def identity_of(status: os.stat_result) -> Sight:

@@ -40,7 +40,7 @@ class FakeWitness(Witness):
         super().__init__(b"/a.txt", None)
         self.agreeing = True
 
-    def _looks_the_same(self) -> bool:
+    def looks_the_same(self) -> bool:
         return self.agreeing
 
 

@@ -92,11 +92,21 @@ def content(resource: Resource) -> bytes | None:
 
 def beneath(site: Site, looked: Looked) -> list[str]:
     """Who vouches for a lookup: their kinds, and their paths beneath the root."""
-    assert looked.witnesses is not None
     return [
         f"{type(each).__name__} {os.path.relpath(os.fsdecode(each.path), os.fsdecode(site.root))}"
-        for each in looked.witnesses
+        for each in with_places(looked)
     ]
+
+
+def with_places(looked: Looked) -> list[Witness]:
+    """The witnesses of a lookup, each place before what lies in it."""
+    found: dict[Witness, None] = {}
+    for each in looked.witnesses or ():
+        way: list[Witness] = [each]
+        while (place := way[0].place) is not None:
+            way.insert(0, place)
+        found.update(dict.fromkeys(way))
+    return list(found)
 
 
 # --- What is kept ---------------------------------------------------------------------------------
@@ -403,7 +413,7 @@ def test_files_of_one_directory_share_it(site: Site, root: Path, loop: Loop) -> 
     (root / "below/sub/c.txt").write_bytes(b"")
     kept = cache()
     one, other = (
-        kept.lookup(site, target(f"/below/sub/{name}"), loop).witnesses or ()
+        with_places(kept.lookup(site, target(f"/below/sub/{name}"), loop))
         for name in ("b.txt", "c.txt")
     )
 
@@ -412,11 +422,11 @@ def test_files_of_one_directory_share_it(site: Site, root: Path, loop: Loop) -> 
 
 def test_a_directory_that_was_replaced_is_another(site: Site, root: Path, loop: Loop) -> None:
     kept = cache()
-    before = kept.lookup(site, target("/below/sub/b.txt"), loop).witnesses or ()
+    before = with_places(kept.lookup(site, target("/below/sub/b.txt"), loop))
     (root / "below/sub").rename(root / "below/old")
     (root / "below/sub").mkdir()
     (root / "below/old/b.txt").rename(root / "below/sub/b.txt")
-    after = kept.lookup(site, target("/below/sub/b.txt"), loop).witnesses or ()
+    after = with_places(kept.lookup(site, target("/below/sub/b.txt"), loop))
 
     assert [a is b for a, b in zip(before, after, strict=True)] == [True, True, False, False]
     assert [each.agrees(99) for each in before] == [True, True, False, False]
@@ -475,7 +485,19 @@ def test_open_files_are_bounded(root: Path, loop: Loop) -> None:
     opened = open_files() - before
     kept.clear()
 
-    assert (opened, open_files() - before) == (10, 0)
+    assert (opened, open_files() - before) == (10 + 1, 0)  # and the root
+
+
+def test_open_directories_are_bounded(root: Path, loop: Loop) -> None:
+    for number in range(30):
+        (root / str(number)).mkdir()
+        (root / str(number) / "small").write_bytes(b"")
+    site, kept, before = site_of(root), cache(files=10), open_files()
+    looked = [kept.lookup(site, target(f"/{number}/small"), loop) for number in range(30)]
+    opened = open_files() - before
+
+    assert opened == 10
+    assert all(each.agrees(99) for one in looked for each in one.witnesses or ())
 
 
 def test_octets_are_bounded(root: Path, loop: Loop) -> None:

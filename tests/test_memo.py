@@ -187,7 +187,7 @@ class FakeWitness(Witness):
         self.would_agree = agrees
         self.asked = 0
 
-    def _looks_the_same(self) -> bool:
+    def looks_the_same(self) -> bool:
         self.asked += 1
         return self.would_agree
 

@@ -123,11 +123,11 @@ def test_it_disagrees_when_something_appears(file: Path) -> None:
 def test_it_disagrees_when_nothing_can_be_told(
     file: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    def forbidden(_path: bytes) -> os.stat_result:
+    def forbidden(_path: bytes, **_kwargs: object) -> os.stat_result:
         raise PermissionError
 
     seen = witness(bytes(file.with_name(name)))
-    monkeypatch.setattr(os, "lstat", forbidden)
+    monkeypatch.setattr(os, "stat", forbidden)
 
     assert not seen.agrees(1)
 
@@ -160,7 +160,7 @@ def test_its_repr_tells_what_it_saw(file: Path) -> None:
     missing = file.with_name("missing")
 
     assert repr(witness(bytes(missing))) == f"<Witness {bytes(missing)!r} None>"
-    assert repr(Place(bytes(file.parent), root=False)).startswith("<Place b'/")
+    assert repr(Place(bytes(file.parent), None, hold=False)).startswith("<Place b'/")
 
 
 # --- Directories on the way -----------------------------------------------------------------------
@@ -173,38 +173,96 @@ def directory(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_place_agrees_whatever_is_in_it(directory: Path) -> None:
-    place = Place(bytes(directory), root=False)
+@pytest.fixture(params=[True, False], ids=["held open", "by its path"])
+def hold(request: pytest.FixtureRequest) -> bool:
+    """Whether places are held open."""
+    held: bool = request.param
+    return held
+
+
+def places(directory: Path, *, hold: bool) -> tuple[Place, Place]:
+    """`directory` as a root, and as a directory in one."""
+    above = Place(bytes(directory.parent), None, hold=hold)
+    return Place(bytes(directory), None, hold=hold), Place(bytes(directory), above, hold=hold)
+
+
+def test_a_place_agrees_whatever_is_in_it(directory: Path, hold: bool) -> None:
+    root, below = places(directory, hold=hold)
     (directory / "new").write_bytes(b"")
     os.utime(directory, (1, 1))
     directory.chmod(0o700)
 
-    assert place.agrees(1)
+    assert (root.agrees(1), below.agrees(1)) == (True, True)
 
 
-@pytest.mark.parametrize("root", [True, False])
-def test_a_place_is_no_other_directory(directory: Path, root: bool) -> None:
-    place = Place(bytes(directory), root=root)
+def test_a_place_is_no_other_directory(directory: Path, hold: bool) -> None:
+    root, below = places(directory, hold=hold)
     directory.rename(directory.with_name("gone"))
     directory.mkdir()
 
-    assert not place.agrees(1)
+    assert (root.agrees(1), below.agrees(1)) == (False, False)
 
 
-@pytest.mark.parametrize("root", [True, False])
-def test_a_place_may_be_gone(directory: Path, root: bool) -> None:
-    place = Place(bytes(directory), root=root)
+def test_a_place_may_be_gone(directory: Path, hold: bool) -> None:
+    root, below = places(directory, hold=hold)
     directory.rmdir()
 
-    assert not place.agrees(1)
+    assert (root.agrees(1), below.agrees(1)) == (False, False)
 
 
-def test_a_place_becomes_a_link_to_itself(directory: Path) -> None:
-    places = [Place(bytes(directory), root=root) for root in (True, False)]
+def test_a_place_becomes_a_link_to_itself(directory: Path, hold: bool) -> None:
+    root, below = places(directory, hold=hold)
     directory.rename(directory.with_name("moved"))
     directory.symlink_to("moved")
 
-    assert [place.agrees(1) for place in places] == [True, False]
+    assert (root.agrees(1), below.agrees(1)) == (True, False)
+
+
+def test_what_lies_in_a_place_disagrees_with_it(file: Path, hold: bool) -> None:
+    place = Place(bytes(file.parent), None, hold=hold)
+    seen = Witness(bytes(file), witness(bytes(file)).sight, place)
+    agreed = seen.agrees(1)
+    file.parent.rename(file.parent.with_name("moved"))
+    file.parent.with_name("moved").joinpath("file").rename(file.parent.with_name("file"))
+    file.parent.mkdir()
+    file.parent.with_name("file").rename(file)
+
+    assert (agreed, seen.agrees(2)) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["file", "missing"])
+def test_what_lies_in_a_place_is_asked_as_by_its_path(file: Path, hold: bool, name: str) -> None:
+    path = file.with_name(name)
+    seen = Witness(
+        bytes(path), witness(bytes(path)).sight, Place(bytes(file.parent), None, hold=hold)
+    )
+    agreed = seen.agrees(1)
+    path.with_name("new").write_bytes(b"")
+    path.with_name("new").rename(path)
+
+    assert (agreed, seen.agrees(2)) == (True, False)
+
+
+def test_a_place_is_asked_once_for_all_that_lies_in_it(file: Path, asked: list[bytes]) -> None:
+    place = Place(bytes(file.parent), None, hold=True)
+    seen = [Witness(bytes(file), sight_of(file.stat()), place) for _ in range(3)]
+    asked.clear()
+
+    assert [each.agrees(1) for each in seen] == [True] * 3
+    assert asked == [bytes(file.parent), *[b"file"] * 3]
+
+
+def test_a_place_lets_go_when_nobody_asks_it_any_more(directory: Path) -> None:
+    place = Place(bytes(directory), None, hold=True)
+    seen = Witness(bytes(directory / "x"), None, place)
+    fd = place.fd
+    assert fd is not None
+    del place
+    held = os.fstat(fd)
+    del seen
+
+    assert held.st_ino == directory.stat().st_ino
+    assert not Path(f"/proc/self/fd/{fd}").exists()
 
 
 @pytest.mark.parametrize(
@@ -219,15 +277,15 @@ def test_an_inode_that_is_used_again_is_not_taken_for_the_directory(
     directory: Path, monkeypatch: pytest.MonkeyPatch, become: Callable[[Path], object]
 ) -> None:
     inode = directory.stat().st_ino
-    lstat = os.lstat
+    stat: Callable[..., os.stat_result] = os.stat
 
-    def looked(path: bytes) -> os.stat_result:
-        shown = list(lstat(path))
+    def looked(path: bytes, **kwargs: object) -> os.stat_result:
+        shown = list(stat(path, **kwargs))
         shown[1] = inode
         return os.stat_result(shown)
 
-    monkeypatch.setattr(os, "lstat", looked)
-    place = Place(bytes(directory), root=False)
+    monkeypatch.setattr(os, "stat", looked)
+    _, place = places(directory, hold=False)
     directory.rmdir()
     become(directory)
 
@@ -243,18 +301,19 @@ def test_an_inode_that_is_used_again_is_not_taken_for_the_directory(
     ],
 )
 def test_only_a_directory_is_a_place(
-    tmp_path: Path, make: Callable[[Path], object], root: bool
+    tmp_path: Path, make: Callable[[Path], object], root: bool, hold: bool
 ) -> None:
     make(tmp_path / "x")
+    above = None if root else Place(bytes(tmp_path), None, hold=hold)
 
     with pytest.raises(NotADirectoryError):
-        Place(bytes(tmp_path / "x"), root=root)
+        Place(bytes(tmp_path / "x"), above, hold=hold)
 
 
-def test_the_root_may_be_a_link(directory: Path) -> None:
+def test_the_root_may_be_a_link(directory: Path, hold: bool) -> None:
     link = directory.with_name("link")
     link.symlink_to("directory")
-    place = Place(bytes(link), root=True)
+    place = Place(bytes(link), None, hold=hold)
     agreed = place.agrees(1)
     link.unlink()
     link.symlink_to(".")
