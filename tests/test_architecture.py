@@ -19,7 +19,7 @@ LAYERS = (
     "protocol.conditional protocol.http1 protocol.ranges",
     "config destination generations listing tree witness",
     "accesslog errorlog files listeners loop memo respond sandbox states transport",
-    "activation filecache",
+    "activation filecache handover",
     "batch",
     "connection",
     "visitor",
