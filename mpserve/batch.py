@@ -135,6 +135,7 @@ class Batch:
         "_runs",
         "_singles",
         "_stopped",
+        "answered",
     )
 
     def __init__(
@@ -152,6 +153,7 @@ class Batch:
         self._singles: list[tuple[Repeating, bytes, Prepared]] = []
         self._runs: list[Run] = []
         self._stopped = False
+        self.answered = 0  # requests, by the whole worker
 
     def __repr__(self) -> str:
         return f"<Batch {len(self._singles)} heads, {len(self._runs)} runs, {self._memo!r}>"
@@ -261,6 +263,7 @@ class Batch:
                 if taken != answer.whole:
                     connection.repeat(head, answer, taken)
                     continue
+                self.answered += 1
                 if logged:
                     self._note(connection, head, answer)
                 if answer.persistent:
@@ -339,6 +342,7 @@ class Batch:
         while index < len(answers) and taken >= len(answers[index]):
             taken -= len(answers[index])
             index += 1
+        self.answered += index
         if self._log.enabled:
             for head, answer in zip(run.heads[:index], run.answers, strict=False):
                 self._note(run.connection, head, answer)

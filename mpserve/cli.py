@@ -91,7 +91,7 @@ def execute(words: Sequence[str]) -> int:
 
     from mpserve.master import Master
 
-    return Master(configuration).run()
+    return Master(configuration, lambda: config.load(words, os.environ)).run()
 
 
 def report(config: Config) -> int:

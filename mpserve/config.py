@@ -100,6 +100,17 @@ class Caches:
 
 
 @dataclass(frozen=True, slots=True)
+class Upkeep:
+    """How the master looks after its workers."""
+
+    affinity: bool
+    max_requests: int  # answers of a worker before it is replaced; 0: any number
+    max_rss: int  # octets of memory of a worker before it is replaced; 0: any number
+    hang_timeout: float  # seconds
+    shutdown_delay: float  # seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Where to listen: a host and a port, or the path of a Unix socket.
 
@@ -164,6 +175,7 @@ class Config:
     pid_file: str | None
     identity: Identity | None  # None: whoever starts the server
     sandbox: Demand
+    upkeep: Upkeep
 
 
 # --- How values are written -----------------------------------------------------------------------
@@ -389,6 +401,19 @@ class Settings(Declared):
     pid_file: Setting[str | None] = setting(
         None, "File for the process ID of the master.", PATH, _LISTENING
     )
+    affinity = setting(False, "Keep each worker on one processor of its own.", SWITCH, _LISTENING)
+    max_requests = setting(
+        0,
+        "Replace a worker after so many answers, without loss; 0: never.",
+        whole(0, 1 << 40),
+        _LISTENING,
+    )
+    max_rss = setting(
+        0,
+        "Replace a worker that occupies more memory, without loss; 0: never.",
+        whole(0, 1 << 40, "BYTES"),
+        _LISTENING,
+    )
 
     user: Setting[User | None] = setting(
         None, "Who the workers are, where root starts the server.", USER, _RIGHTS
@@ -466,6 +491,18 @@ class Settings(Declared):
     )
     graceful_timeout = setting(
         30.0, "For the answers under way at a graceful stop.", SECONDS, _TIMEOUTS
+    )
+    shutdown_delay = setting(
+        0.0,
+        "To go on serving after TERM, for load balancers that have to hear of it first.",
+        DURATION,
+        _TIMEOUTS,
+    )
+    hang_timeout = setting(
+        20.0,
+        "For a worker that shows no life, before another takes its place.",
+        SECONDS,
+        _TIMEOUTS,
     )
 
     cache_size = setting(
@@ -579,6 +616,13 @@ def build(layers: Sequence[Layer], environ: Mapping[str, str]) -> Config:
         pid_file=settings.pid_file,
         identity=identity_of(settings),
         sandbox=settings.sandbox,
+        upkeep=Upkeep(
+            affinity=settings.affinity,
+            max_requests=settings.max_requests,
+            max_rss=settings.max_rss,
+            hang_timeout=settings.hang_timeout,
+            shutdown_delay=settings.shutdown_delay,
+        ),
     )
 
 

@@ -359,6 +359,7 @@ class Connection:
         """The exchange is over, complete or not: it is logged, and its file let go."""
         if self.exchange is not None:
             self.exchange.sent = self.transport.sent
+            self._service.batch.answered += 1
             wall = self._service.loop.wall
             self._service.log.append(self.exchange, time.monotonic(), wall)
             self.exchange = None

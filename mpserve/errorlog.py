@@ -217,6 +217,11 @@ def adopt(fd: int) -> None:
         handler.use(opened(fd))
 
 
+def descriptor() -> int | None:
+    """Where a traceback goes that is written when Python can log no more; None: nowhere."""
+    return next((handler.destination.fd for handler in _handlers()), None)
+
+
 def close() -> None:
     """Undo `open`."""
     for handler in _handlers():

@@ -8,6 +8,7 @@ its slot is accepted by another. A socket that a worker made itself would take i
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import os
@@ -59,6 +60,7 @@ class Listener:
     inode: int = 0
     shared: bool = False  # one socket for all slots
     key: str = ""  # its name in the store; "" where it is somebody else's to keep
+    address: Address | None = None  # what it was opened for; None: somebody else has opened it
 
     def stored(self) -> Iterator[tuple[str, socket.socket]]:
         """Each socket that is to be stored, and the name it will be found by."""
@@ -94,13 +96,31 @@ def listen(
     listeners: list[Listener] = []
     for address in addresses:
         try:
-            listeners += listen_at(address, slots, backlog, stored)
+            found = listen_at(address, slots, backlog, stored)
+            listeners += [dataclasses.replace(each, address=address) for each in found]
         except OSError as error:
             for listener in listeners:
                 listener.close()
                 listener.unlink()
             raise ConfigError(f"--bind {address}: {reason(error)}") from error
     return listeners
+
+
+def relisten(
+    addresses: tuple[Address, ...], slots: int, backlog: int, old: list[Listener]
+) -> list[Listener]:
+    """The listeners of `addresses`: those of `old` as they are, the others opened. Raises ConfigError.
+
+    An address keeps as many sockets as it was opened with, however many workers there are: to close one
+    would reset who waits in it, and to add one would let them wait for workers that may never come up.
+    """
+    there = {listener.address for listener in old}
+    opened = listen(tuple(each for each in addresses if each not in there), slots, backlog)
+    kept = [each for each in old if each.address is None or each.address in addresses]
+    for listener in kept:
+        for sock in listener.sockets:
+            sock.listen(backlog)  # only the limit of the queue changes
+    return kept + opened
 
 
 def listen_at(address: Address, slots: int, backlog: int, stored: Stored) -> list[Listener]:

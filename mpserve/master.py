@@ -1,6 +1,6 @@
 """The master: it owns the listening sockets and keeps a worker in every slot.
 
-Two halves. `decide` looks at the slots and the clock and says what is to be done; `Master.run` sleeps,
+`supervision.decide` looks at the slots and the clock and says what is to be done; `Master.run` sleeps,
 notes signals, reaps, and does it. The first is tested as a table, the second with real processes.
 """
 
@@ -15,178 +15,75 @@ import signal
 import struct
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final
 
 from mpserve import errorlog, sandbox
-from mpserve.accesslog import AccessLog
-from mpserve.activation import open_listeners
 from mpserve.config import Config, ConfigError, warnings
 from mpserve.destination import STANDARD, STDERR, at_stream
-from mpserve.listeners import Listener
+from mpserve.edition import Edition, naming, open_error_log, open_first, open_next, take_over
 from mpserve.notify import Notifier, take_passed
-from mpserve.process import PidFile, name_process, raise_open_file_limit
+from mpserve.process import PidFile, name_process, pin, raise_open_file_limit, where_it_waits
 from mpserve.scoreboard import Row, Scoreboard
-from mpserve.worker import EXIT_BUG, Worker
+from mpserve.supervision import (
+    ABORT_MARGIN,
+    KILL_MARGIN,
+    READY_TIMEOUT,
+    Abandon,
+    Abort,
+    Action,
+    Alarm,
+    Announce,
+    Change,
+    Commit,
+    Exit,
+    Kill,
+    Phase,
+    Process,
+    Situation,
+    Slot,
+    Spawn,
+    Stop,
+    Succeed,
+    Warn,
+    backoff,
+    decide,
+    patience,
+)
+from mpserve.worker import EXIT_BUG, Word, Worker
 
 logger: Final = logging.getLogger("mpserve")
 
-# Exit statuses of the whole server.
-EXIT_OK: Final = 0
-EXIT_CANNOT_START: Final = 3
-
-# A worker that dies before it served, or right after, is replaced after a delay that doubles (seconds).
-BACKOFF_FIRST: Final = 0.1
-BACKOFF_LAST: Final = 10.0
-# It served if it was ready for this long (seconds).
-SERVED_FOR: Final = 0.25
-# Workers end by themselves at the limit of a graceful stop; this much later (seconds) they are killed.
-KILL_MARGIN: Final = 1.0
-
-READY_MESSAGE: Final = struct.Struct("i")  # the worker's pid
-
-
-class Phase(Enum):
-    """Where the server is in its life."""
-
-    STARTING = "no generation of workers has been ready yet"
-    SERVING = "workers that die are replaced"
-    STOPPING = "workers finish what they have"
-    QUITTING = "workers end at once"
-
-
-@dataclass(slots=True)
-class Slot:
-    """A place for one worker, and the listening sockets that are its own. The place outlives the worker."""
-
-    number: int
-    pid: int | None = None
-    ready: bool = False
-    ready_at: float = 0.0  # monotonic seconds
-    failures: int = 0  # workers in a row that did not come to serve
-    spawn_at: float = 0.0  # monotonic seconds: not before
-
-    def bury(self, now: float) -> None:
-        """The worker is dead: the next one comes at once if this one served, else after a delay."""
-        served = self.ready and now - self.ready_at >= SERVED_FOR
-        self.failures = 0 if served else self.failures + 1
-        self.spawn_at = now + backoff(self.failures)
-        self.pid = None
-        self.ready = False
-
-
-@dataclass(slots=True)
-class Situation:
-    """All that `decide` goes by."""
-
-    slots: list[Slot]
-    phase: Phase = Phase.STARTING
-    kill_at: float = 0.0  # monotonic seconds: when stopping has lasted too long
-    boot_failed: bool = False  # a worker died before any generation was ready
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Fork a worker into this slot."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """End this worker without asking."""
-
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Announce:
-    """All workers are ready for the first time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """Leave with this status."""
-
-    status: int
-
-
-Action: TypeAlias = Spawn | Kill | Announce | Exit
-
-
-def decide(situation: Situation, now: float) -> list[Action]:
-    """What is to be done now, in this order."""
-    workers = [slot for slot in situation.slots if slot.pid is not None]
-    if situation.phase is Phase.STARTING and situation.boot_failed:
-        # A first generation that cannot boot will not boot the second time either.
-        return [*kill_all(workers), Exit(EXIT_CANNOT_START)]
-    if situation.phase in (Phase.STOPPING, Phase.QUITTING):
-        if not workers:
-            return [Exit(EXIT_OK)]
-        return kill_all(workers) if now >= situation.kill_at else []
-    if situation.phase is Phase.STARTING and all(slot.ready for slot in situation.slots):
-        return [Announce()]
-    return [
-        Spawn(slot.number) for slot in situation.slots if slot.pid is None and slot.spawn_at <= now
-    ]
-
-
-def kill_all(slots: Iterable[Slot]) -> list[Action]:
-    """A Kill for every worker that is there."""
-    return [Kill(slot.pid) for slot in slots if slot.pid is not None]
-
-
-def patience(situation: Situation, now: float) -> float | None:
-    """Seconds until the clock alone makes `decide` say something new; None: never."""
-    if situation.phase in (Phase.STOPPING, Phase.QUITTING):
-        return max(0.0, situation.kill_at - now)
-    waiting = [slot.spawn_at for slot in situation.slots if slot.pid is None]
-    return max(0.0, min(waiting) - now) if waiting else None
-
-
-def backoff(failures: int) -> float:
-    """Seconds before the next attempt after so many failed ones in a row: 0, 0.1, 0.2, 0.4 … 10."""
-    if failures == 0:
-        return 0.0
-    return min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(failures - 1, 10))
-
-
-@contextlib.contextmanager
-def naming(flag: str, path: str) -> Iterator[None]:
-    """Tell the operator which flag named the path that cannot be opened."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"{flag} {path}: {error.strerror}") from error
+MESSAGE: Final = struct.Struct("ii")  # a Word, and the worker's pid
+MOST_WORKERS: Final = 1024
 
 
 @dataclass(slots=True)
 class Pipes:
     """How the processes hear of each other.
 
-    `ready`: a worker writes its pid when it serves. `life`: nobody ever writes; the master alone holds
-    the writing end, so its death, whatever the cause, is an end of file to every worker. `wakeup`:
-    the interpreter writes when a signal has come.
+    `words`: a worker says that it serves, or that it wants to be replaced. `life`: nobody ever writes;
+    the master alone holds the writing end, so its death, whatever the cause, is an end of file to every
+    worker. `wakeup`: the interpreter writes when a signal has come.
     """
 
-    ready: tuple[int, int] = field(default_factory=lambda: os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+    words: tuple[int, int] = field(default_factory=lambda: os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
     life: tuple[int, int] = field(default_factory=lambda: os.pipe2(os.O_CLOEXEC))
     wakeup: tuple[int, int] = field(default_factory=lambda: os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
 
 
 class Master:
-    """Listeners, slots, and the signals that move them."""
+    """Editions, slots, and the signals that move them. `load` reads the configuration anew."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, load: Callable[[], Config]) -> None:
+        self.first = config
         self.situation = Situation([Slot(number) for number in range(config.workers)])
-        self.listeners: list[Listener] = []
         self.scoreboard = Scoreboard.create()
+        self._load = load
+        self._edition: Edition | None = None  # what serves
+        self._coming: Edition | None = None  # what is to take over from it
         self._rows: dict[int, Row] = {}  # of each worker that has not been reaped, by its pid
-        self._log: AccessLog | None = None
-        self._sandbox: sandbox.Plan | None = None
         self._pid_file: PidFile | None = None
         self._pipes = Pipes()
         self._notify = Notifier.of(os.environ, os.getpid())
@@ -194,148 +91,210 @@ class Master:
         self._exit: int | None = None
 
     def __repr__(self) -> str:
-        alive = sum(slot.pid is not None for slot in self.situation.slots)
+        alive = sum(1 for _ in self.situation.processes())
         return f"<Master {self.situation.phase.name} {alive}/{len(self.situation.slots)} workers>"
+
+    @property
+    def edition(self) -> Edition:
+        """What serves."""
+        assert self._edition is not None, "nothing has been opened yet"
+        return self._edition
 
     def run(self) -> int:
         """Serve until told to stop; the exit status. Raises ConfigError when something cannot be set up."""
         try:
-            self._set_up()
+            self._set_up(self.first)
             return self._supervise()
         finally:
             self._tear_down()
 
     # Setting up: everything that can fail, before the first worker is forked.
 
-    def _set_up(self) -> None:
-        config = self.config
+    def _set_up(self, config: Config) -> None:
         raise_open_file_limit()
-        with naming("--error-log", config.error_log):
-            errorlog.open(config.error_log, config.log_level, config.error_log_format)
-        with naming("--access-log", config.access_log):
-            self._log = AccessLog.open(config.access_log, config.log_format)
+        open_error_log(config)
         if config.pid_file is not None:
             with naming("--pid-file", config.pid_file):
                 self._pid_file = PidFile(config.pid_file)
-        passed = take_passed(os.environ, os.getpid())
-        self.listeners = open_listeners(config, passed, self._notify)
-        for warning in warnings(config):
-            logger.warning("%s", warning)
-        self._sandbox = sandbox.prepare(config)
+        self._edition = open_first(config, take_passed(os.environ, os.getpid()), self._notify)
+        self._go_by(config)
         self._catch_signals()
         name_process("mpserve: master")
         gc.collect()
         gc.freeze()  # what is here now is shared with every worker; collecting it would copy it
 
+    def _go_by(self, config: Config) -> None:
+        """What the master itself takes from a configuration."""
+        self.situation.hang_timeout = config.upkeep.hang_timeout
+        for warning in warnings(config):
+            logger.warning("%s", warning)
+
     def _catch_signals(self) -> None:
         signal.set_wakeup_fd(self._pipes.wakeup[1], warn_on_full_buffer=False)
         for number in HANDLERS:
             signal.signal(number, lambda number, _frame: self._signals.append(number))
-        for number in (signal.SIGPIPE, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     def _tear_down(self) -> None:
-        self.scoreboard.close()
-        self._stop_listening()
-        if self._log is not None:
-            self._log.close()
+        if self._edition is not None:
+            self._edition.close_but_for(None)
         if self._pid_file is not None:
             self._pid_file.remove()
-
-    def _stop_listening(self) -> None:
-        """Close our copies, and remove what is ours in the file system: once, for it may be another's later."""
-        for listener in self.listeners:
-            listener.unlink()
-            listener.close()
-        self.listeners = []
+        self.scoreboard.close()
 
     # Supervising
 
     def _supervise(self) -> int:
         poll = select.poll()
         poll.register(self._pipes.wakeup[0], select.POLLIN)
-        poll.register(self._pipes.ready[0], select.POLLIN)
+        poll.register(self._pipes.words[0], select.POLLIN)
         while True:
-            for action in decide(self.situation, time.monotonic()):
+            now = time.monotonic()
+            self._read_heartbeats()
+            self.situation.look(now)
+            for action in decide(self.situation, now):
                 self._execute(action)
             if self._exit is not None:
                 return self._exit
-            now = time.monotonic()
-            self._notify.keep_alive(now)
-            seconds = self._notify.patience(patience(self.situation, now), now)
-            poll.poll(None if seconds is None else seconds * 1000 + 1)
+            poll.poll(self._patience() * 1000 + 1)
             self._drain_pipes()
             self._take_signals()
             self._reap()
 
+    def _patience(self) -> float:
+        if self._signals and not self._is_changing():
+            return 0.0
+        now = time.monotonic()
+        self._notify.keep_alive(now)
+        seconds = patience(self.situation, now)
+        return min(seconds, self._notify.patience(seconds, now) or 0.0)
+
+    def _read_heartbeats(self) -> None:
+        for process in self.situation.processes():
+            process.heartbeat = self._rows[process.pid]["heartbeat_ns"] / 1e9
+
     def _execute(self, action: Action) -> None:
         match action:
-            case Spawn(slot):
-                self._spawn(self.situation.slots[slot])
+            case Spawn(number, generation):
+                self._spawn(number, generation)
             case Kill(pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                self.situation.kill_at = time.monotonic() + KILL_MARGIN
+                self._kill(pid)
+            case Warn(pid):
+                self._warn(self.situation.process(pid))
+            case Abort(pid):
+                self._abort(self.situation.process(pid))
+            case Succeed(number):
+                self._succeed(self.situation.slots[number])
+            case _:
+                self._turn(action)
+
+    def _turn(self, action: Action) -> None:
+        """What concerns the server as a whole."""
+        match action:
+            case Commit():
+                self._commit()
+            case Abandon():
+                self._abandon()
             case Announce():
                 self.situation.phase = Phase.SERVING
                 self._announce()
+            case Stop():
+                self._stop()
             case Exit(status):
                 self._exit = status
 
     def _announce(self) -> None:
-        workers = self.config.workers
-        root = os.fsdecode(self.config.site.root)
+        workers = len(self.situation.slots)
+        root = os.fsdecode(self.edition.config.site.root)
         plural = "" if workers == 1 else "s"
         lines = [f"mpserve: serving {root} with {workers} worker{plural}"]
-        lines += [f"  {listener.url}" for listener in self.listeners]
-        assert self._sandbox is not None
-        lines.append(f"  sandbox: {self._sandbox.level}")
-        if self.config.error_log != STANDARD:  # which has just heard it otherwise
-            logger.info("sandbox: %s", self._sandbox.level)
+        lines += [f"  {listener.url}" for listener in self.edition.listeners]
+        level = self.edition.plan.level
+        lines.append(f"  sandbox: {level}")
+        if self.edition.config.error_log != STANDARD:  # which has just heard it otherwise
+            logger.info("sandbox: %s", level)
+        self._notify.ready(self._status())
         text = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
-        self._notify.ready(
-            f"{workers} worker{plural} on {', '.join(each.url for each in self.listeners)}"
-        )
         # Whatever stands behind standard error, it neither holds the master up nor ends it.
         with contextlib.suppress(OSError):
             at_stream(STDERR).write(text)
+
+    def _status(self) -> str:
+        """What serves, for who asks systemd."""
+        workers = len(self.situation.slots)
+        urls = ", ".join(listener.url for listener in self.edition.listeners)
+        return f"{workers} worker{'' if workers == 1 else 's'} on {urls}"
 
     def _drain_pipes(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._pipes.wakeup[0], 4096)
         with contextlib.suppress(BlockingIOError):
-            message = os.read(self._pipes.ready[0], READY_MESSAGE.size * 1024)
-            for (pid,) in READY_MESSAGE.iter_unpack(message):
-                self._note_ready(pid)
+            messages = os.read(self._pipes.words[0], MESSAGE.size * 1024)
+            for word, pid in MESSAGE.iter_unpack(messages):
+                self._hear(Word(word), pid)
 
-    def _note_ready(self, pid: int) -> None:
-        for slot in self.situation.slots:
-            if slot.pid == pid:
-                slot.ready = True
-                slot.ready_at = time.monotonic()
-                if self.situation.phase is Phase.SERVING:
-                    logger.info("worker %d is ready (pid %d)", slot.number, pid)
+    def _hear(self, word: Word, pid: int) -> None:
+        """A worker has said something; perhaps its last word."""
+        try:
+            process = self.situation.process(pid)
+        except LookupError:
+            return
+        if word is Word.READY:
+            process.ready_at = time.monotonic()
+            if self.situation.phase is not Phase.STARTING:
+                logger.info("worker %d is ready (pid %d)", self._slot_of(pid), pid)
+        else:
+            process.outworn = True
+            logger.info(
+                "worker %d (pid %d) is to be replaced: %s", self._slot_of(pid), pid, word.reason
+            )
+
+    def _slot_of(self, pid: int) -> int:
+        return self._rows[pid]["slot"]
 
     # Signals: the handler notes the number, and that is all.
 
     def _take_signals(self) -> None:
         signals, self._signals = self._signals, []
         for number in signals:
-            HANDLERS[number](self)
+            if number in CHANGES and self._is_changing():
+                self._signals.append(number)  # one change after the other; see `_patience`
+            else:
+                HANDLERS[number](self)
+
+    def _is_changing(self) -> bool:
+        return self.situation.phase is Phase.STARTING or self.situation.change is not None
 
     def on_term(self) -> None:
         """Graceful stop: what has connected is still answered. The second time, at once."""
-        if self.situation.phase is Phase.STOPPING:
+        if self.situation.phase in (Phase.LEAVING, Phase.STOPPING):
             self.on_quit()
-        elif self.situation.phase is not Phase.QUITTING:
-            logger.info("stopping: %g s at most", self.config.timeouts.graceful)
-            self._notify.stopping("finishing what is under way")
-            self.situation.phase = Phase.STOPPING
-            limit = self.config.timeouts.graceful + KILL_MARGIN
-            self.situation.kill_at = time.monotonic() + limit
-            # Our copies go first: the last worker to leave accepts what waits, and then closes.
-            self._stop_listening()
-            self._signal_all(signal.SIGTERM)
+            return
+        if self.situation.phase is Phase.QUITTING:
+            return
+        delay = self.edition.config.upkeep.shutdown_delay
+        if delay == 0 or self.situation.phase is Phase.STARTING:
+            self._stop()
+            return
+        logger.info("stopping in %g s", delay)
+        self._notify.stopping(f"stopping in {delay:g} s")
+        self.situation.phase = Phase.LEAVING
+        self.situation.stop_at = time.monotonic() + delay
+
+    def _stop(self) -> None:
+        limit = self.edition.config.timeouts.graceful
+        logger.info("stopping: %g s at most", limit)
+        self._notify.stopping("finishing what is under way")
+        if self.situation.change is not None:
+            self._abandon()
+        self.situation.phase = Phase.STOPPING
+        self.situation.kill_at = time.monotonic() + limit + KILL_MARGIN
+        # Our copies go first: the last worker to leave accepts what waits, and then closes.
+        for listener in self.edition.listeners:
+            listener.unlink()
+            listener.close()
+        self.edition.listeners = []
+        self._signal_all(self.situation.processes(), signal.SIGTERM)
 
     def on_quit(self) -> None:
         """Fast stop: connections are cut."""
@@ -344,64 +303,190 @@ class Master:
             self._notify.stopping("stopping at once")
         self.situation.phase = Phase.QUITTING
         self.situation.kill_at = time.monotonic() + KILL_MARGIN
-        self._signal_all(signal.SIGQUIT)
+        self._signal_all(self.situation.processes(), signal.SIGQUIT)
 
     def on_chld(self) -> None:
         """A child has died; `_reap` finds out which."""
 
-    def _signal_all(self, number: int) -> None:
-        for slot in self.situation.slots:
-            if slot.pid is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(slot.pid, number)
+    def on_hup(self) -> None:
+        """Reload: the next edition is opened whole, and its workers started, before anything ends."""
+        if self.situation.phase is not Phase.SERVING:
+            return
+        self._notify.reloading()
+        try:
+            coming = open_next(self._load(), self.edition)
+        except (ConfigError, OSError) as error:
+            logger.error("not reloaded, what was served goes on: %s", error)
+            self._notify.ready(f"not reloaded: {error}")
+            return
+        self._prepare(coming)
+
+    def _prepare(self, coming: Edition) -> None:
+        """Let a generation of workers come up beside the one that serves."""
+        self._coming = coming
+        slots = [Slot(number) for number in range(coming.config.workers)]
+        deadline = time.monotonic() + READY_TIMEOUT
+        self.situation.change = Change(coming.generation, slots, deadline)
+
+    def on_ttin(self) -> None:
+        """One worker more."""
+        slots = self.situation.slots
+        if self.situation.phase is Phase.SERVING and len(slots) < MOST_WORKERS:
+            slots.append(Slot(len(slots)))
+            logger.info("one worker more: %d", len(slots))
+
+    def on_ttou(self) -> None:
+        """One worker less, but one."""
+        slots = self.situation.slots
+        if self.situation.phase is not Phase.SERVING:
+            return
+        if len(slots) == 1:
+            logger.info("the last worker stays")
+            return
+        slot = slots.pop()
+        logger.info("one worker less: %d", len(slots))
+        for process in slot.processes:
+            self.situation.retire(process, time.monotonic())
+        self._signal_all(slot.processes, signal.SIGHUP)
+
+    def on_usr1(self) -> None:
+        """Open the logs anew, everywhere."""
+        try:
+            errorlog.reopen()
+            self.edition.log.reopen()
+        except OSError as error:
+            logger.error("a log cannot be opened anew: %s: %s", error.filename, error.strerror)
+        self._signal_all(self.situation.processes(), signal.SIGUSR1)
+
+    def _signal_all(self, processes: Iterable[Process], number: int) -> None:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+    # One generation after the other
+
+    def _succeed(self, slot: Slot) -> None:
+        old = self.situation.succeed(slot, time.monotonic())
+        if old is not None:
+            self._signal_all([old], signal.SIGHUP)
+
+    def _commit(self) -> None:
+        """The new generation serves: the old one takes what it has to its end."""
+        assert self._coming is not None
+        self._edition, old, self._coming = self._coming, self.edition, None
+        retiring = self.situation.commit(time.monotonic())
+        take_over(self.edition, old, self._notify)
+        self._signal_all(retiring, signal.SIGHUP)
+        self._signal_all(self.situation.cut_off(time.monotonic()), signal.SIGQUIT)
+        with contextlib.suppress(
+            ConfigError
+        ):  # it could be opened a moment ago; else the old one stays
+            open_error_log(self.edition.config)
+        self._go_by(self.edition.config)
+        logger.info("generation %d serves: %s", self.edition.generation, self._status())
+        self._notify.ready(self._status())
+
+    def _abandon(self) -> None:
+        """The new generation does not come up: it is killed, and the old one has noticed nothing."""
+        assert self._coming is not None
+        coming, self._coming = self._coming, None
+        logger.error("generation %d did not come up; what was served goes on", coming.generation)
+        self._notify.ready(f"generation {coming.generation} did not come up")
+        self._signal_all(self.situation.abandon(), signal.SIGKILL)
+        coming.close_but_for(self.edition)
 
     # Workers
 
-    def _spawn(self, slot: Slot) -> None:
-        """Fork a worker into `slot`. Signals wait until it has its own handlers."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    def _spawn(self, number: int, generation: int) -> None:
+        """Fork a worker into a slot. Signals wait until it has its own handlers."""
+        coming, change = self._coming, self.situation.change
+        edition, slots = self.edition, self.situation.slots
+        if coming is not None and change is not None and generation == coming.generation:
+            edition, slots = coming, change.slots
         row: Row | None = None
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            row = self.scoreboard.claim(slot.number, 0)
+            row = self.scoreboard.claim(number, generation)
             pid = os.fork()
             if pid == 0:
-                self._be_worker(slot.number, row)
+                self._be_worker(row, edition)
+            self._rows[pid] = row
+            slots[number].enter(Process(pid, generation, time.monotonic()))
         except OSError as error:
             if row is not None:
                 self.scoreboard.release(row)
-            logger.error("cannot fork worker %d: %s", slot.number, error.strerror or error)
-            slot.bury(time.monotonic())
-            if self.situation.phase is Phase.STARTING:
-                self.situation.boot_failed = True
-        else:
-            slot.pid = pid
-            self._rows[pid] = row
+            logger.error("cannot fork worker %d: %s", number, error.strerror or error)
+            slots[number].fail(time.monotonic())
+            self._note_failure(change if slots is not self.situation.slots else None)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 
-    def _be_worker(self, number: int, row: Row) -> None:
+    def _note_failure(self, change: Change | None) -> None:
+        if change is not None:
+            change.failed = True
+        if self.situation.phase is Phase.STARTING:
+            self.situation.boot_failed = True
+
+    def _be_worker(self, row: Row, edition: Edition) -> None:
         """The child's side of the fork. It never returns."""
         status = EXIT_BUG
         try:
             os.close(self._pipes.life[1])
             if self._pid_file is not None:
                 self._pid_file.leave()  # the lock is the master's life, not ours
-            name_process(f"mpserve: w{number}")
-            assert self._log is not None
-            assert self._sandbox is not None
-            worker = Worker(self.config, row, self.listeners, self._log)
-            sandbox.confine(self._sandbox)
-            status = worker.run(self._tell_ready, self._pipes.life[0])
+            name_process(f"mpserve: w{row['slot']}")
+            self._let_go_of_others(edition)
+            if edition.config.upkeep.affinity:
+                pin(row["slot"])
+            worker = Worker(edition.config, row, edition.listeners, edition.log)
+            sandbox.confine(edition.plan)
+            status = worker.run(self._tell, self._pipes.life[0])
         except sandbox.CannotConfineError as error:
-            logger.error("worker %d: %s", number, error)
+            logger.error("worker %d: %s", row["slot"], error)
         except BaseException:  # noqa: BLE001  # there is no caller: it is logged, and the status tells
-            logger.error("worker %d died: %s", number, traceback.format_exc())
+            logger.error("worker %d died: %s", row["slot"], traceback.format_exc())
         finally:
             os._exit(status)
 
-    def _tell_ready(self) -> None:
-        """The worker's word to the master that it serves."""
-        os.write(self._pipes.ready[1], READY_MESSAGE.pack(os.getpid()))
+    def _let_go_of_others(self, edition: Edition) -> None:
+        """A listening socket of another edition would stay open as long as we live, and nobody accept."""
+        if edition is not self.edition:
+            open_error_log(edition.config)
+        for other in (self.edition, self._coming):
+            for listener in other.missing_from(edition) if other is not None else ():
+                listener.close()
+
+    def _tell(self, word: Word) -> None:
+        """A worker's word to the master."""
+        os.write(self._pipes.words[1], MESSAGE.pack(word, os.getpid()))
+
+    def _kill(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        again = time.monotonic() + KILL_MARGIN
+        self.situation.process(pid).kill_at = self.situation.kill_at = again
+
+    def _warn(self, process: Process) -> None:
+        """A worker shows no life: it writes a traceback, if it still can."""
+        process.alarm = Alarm.WARNED
+        logger.warning(
+            "worker %d (pid %d) shows no life for %.1f s: %s",
+            self._slot_of(process.pid),
+            process.pid,
+            time.monotonic() - max(process.heartbeat, process.ready_at),
+            where_it_waits(process.pid),
+        )
+        self._signal_all([process], signal.SIGURG)
+
+    def _abort(self, process: Process) -> None:
+        """A worker hangs: another takes its place at once, for it may be beyond even KILL."""
+        process.alarm = Alarm.ABORTED
+        now = time.monotonic()
+        logger.error(
+            "worker %d (pid %d) hangs, and is replaced", self._slot_of(process.pid), process.pid
+        )
+        self.situation.give_up(process, now, ABORT_MARGIN)
+        self._signal_all([process], signal.SIGABRT)
 
     def _reap(self) -> None:
         """Note which workers have died, and of what. Children that are not ours are let go quietly."""
@@ -413,27 +498,27 @@ class Master:
             if pid == 0:
                 return
             if row := self._rows.pop(pid, None):
+                self._bury(pid, row["slot"], os.waitstatus_to_exitcode(status))
                 self.scoreboard.release(row)
-            for slot in self.situation.slots:
-                if slot.pid == pid:
-                    self._bury(slot, os.waitstatus_to_exitcode(status))
 
-    def _bury(self, slot: Slot, code: int) -> None:
-        pid, was_ready = slot.pid, slot.ready
-        slot.bury(time.monotonic())
-        if self.situation.phase in (Phase.STOPPING, Phase.QUITTING):
-            return
+    def _bury(self, pid: int, number: int, code: int) -> None:
+        slot, process = self.situation.forget(pid, time.monotonic())
+        if slot is None or self.situation.phase in (Phase.STOPPING, Phase.QUITTING):
+            return  # nobody has to take its place
         cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         if self.situation.phase is Phase.STARTING:
             if not self.situation.boot_failed:
-                logger.error("worker %d cannot start (%s); giving up", slot.number, cause)
+                logger.error("worker %d cannot start (%s); giving up", number, cause)
             self.situation.boot_failed = True
+            return
+        state = "died" if process.ready else "did not start"
+        if slot not in self.situation.slots:
+            logger.error("worker %d (pid %d) %s: %s", number, pid, state, cause)
             return
         delay = backoff(slot.failures)
         when = f"in {delay:g} s" if delay else "now"
-        state = "died" if was_ready else "did not start"
         logger.error(
-            "worker %d (pid %d) %s: %s; the next starts %s", slot.number, pid, state, cause, when
+            "worker %d (pid %d) %s: %s; the next starts %s", number, pid, state, cause, when
         )
 
 
@@ -442,4 +527,10 @@ HANDLERS: Final[dict[int, Callable[[Master], None]]] = {
     signal.SIGINT: Master.on_quit,
     signal.SIGQUIT: Master.on_quit,
     signal.SIGCHLD: Master.on_chld,
+    signal.SIGHUP: Master.on_hup,
+    signal.SIGTTIN: Master.on_ttin,
+    signal.SIGTTOU: Master.on_ttou,
+    signal.SIGUSR1: Master.on_usr1,
 }
+# What waits until the change that is under way is over.
+CHANGES: Final = frozenset({signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU})

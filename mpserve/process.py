@@ -22,6 +22,35 @@ def raise_open_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def pin(slot: int) -> None:
+    """Run on one processor only, of those that may be used: the one that is `slot`'s."""
+    usable = sorted(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError):  # one that has just been taken away
+        os.sched_setaffinity(0, {usable[slot % len(usable)]})
+
+
+class Memory:
+    """How much memory this process occupies. Opened early: a confined process may not open it."""
+
+    def __init__(self) -> None:
+        self._fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def octets(self) -> int:
+        """The resident set size."""
+        return int(os.pread(self._fd, 128, 0).split()[1]) * resource.getpagesize()
+
+
+def where_it_waits(pid: int) -> str:
+    """What the kernel says of a process that does not come back: its state, and the call it is in."""
+    words = []
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            words.append(f"state {stat.read().rpartition(b') ')[2][:1].decode()}")
+        with open(f"/proc/{pid}/wchan", "rb") as wchan:
+            words.append(wchan.read().decode("ascii", "replace").strip("0"))
+    return " ".join(filter(None, words)) or "nothing is known of it"
+
+
 class PidFile:
     """A file that holds our PID, locked as long as we live: no PID that was used again can mislead.
 

@@ -19,7 +19,7 @@ from typing import Final
 # What is true of a process now.
 PROCESS: Final = ("pid slot generation state heartbeat_ns started_ns connections").split()
 # What is added up, over all processes that ever were.
-COUNTERS: Final = ("accepted accepted_foreign stalled log_dropped").split()
+COUNTERS: Final = ("accepted accepted_foreign requests stalled log_dropped").split()
 CELLS: Final = (*PROCESS, *COUNTERS)
 # The place of each name in a row.
 CELL: Final = {name: place for place, name in enumerate(CELLS)}

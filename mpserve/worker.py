@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import faulthandler
 import logging
 import os
 import resource
 import select
 import signal
 import time
+from collections import deque
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from mpserve import errorlog
 from mpserve.acceptor import ACCEPT_SWEEP, Acceptor
 from mpserve.batch import Batch
 from mpserve.connection import Connection
 from mpserve.filecache import FileCache
 from mpserve.loop import Loop
+from mpserve.process import Memory
 from mpserve.scoreboard import State
+from mpserve.supervision import RETIRING_TIMEOUT
 from mpserve.visitor import Visitor
 
 if TYPE_CHECKING:
@@ -44,8 +51,36 @@ LAST_ACCEPT: Final = 0.5
 # A worker whose master died has this long (seconds) to finish what it has.
 ORPHAN_TIMEOUT: Final = 5.0
 
+# So many failed allocations within so many seconds: memory is too fragmented, or has leaked.
+MEMORY_ERRORS: Final = 3
+MEMORY_ERRORS_WITHIN: Final = 60.0
+
 # Each of the two caches may hold this part of the descriptors open.
 CACHE_SHARE: Final = 8
+
+
+class Word(IntEnum):
+    """What a worker says to its master: that it serves, or why another should take its place."""
+
+    READY = 1
+    MAX_REQUESTS = 2
+    MAX_RSS = 3
+    MEMORY = 4
+    ROOT = 5
+
+    @property
+    def reason(self) -> str:
+        """It in the operator's words."""
+        return REASONS[self]
+
+
+REASONS: Final = {
+    Word.READY: "it serves",
+    Word.MAX_REQUESTS: "it has answered --max-requests",
+    Word.MAX_RSS: "it occupies more than --max-rss",
+    Word.MEMORY: "it cannot get memory",
+    Word.ROOT: "the root is another directory now",
+}
 
 
 def affordable(caches: Caches) -> Caches:
@@ -73,6 +108,10 @@ class Worker:
         self._signals: list[int] = []
         self._wakeup = -1
         self._life = -1
+        self._tell: Callable[[Word], None] = lambda _word: None
+        self._outworn = False
+        self._memory = Memory()
+        self._memory_errors: deque[float] = deque(maxlen=MEMORY_ERRORS)  # monotonic seconds
 
     def __repr__(self) -> str:
         drains = " draining" if self.draining else ""
@@ -80,13 +119,15 @@ class Worker:
 
     # Life
 
-    def run(self, ready: Callable[[], None], life: int) -> int:
-        """Serve until told to stop. `ready` is called once everything is in place.
+    def run(self, tell: Callable[[Word], None], life: int) -> int:
+        """Serve until told to stop. `tell` is how the master hears that everything is in place.
 
         `life` is the reading end of a pipe whose other end only the master holds: it is readable
         when the master has died, whatever it died of.
         """
+        self._tell = tell
         self._catch_signals()
+        self._explain_faults()
         self.acceptor.listen()
         self._life = life
         self.loop.add(life, select.EPOLLIN, self.on_master_gone)
@@ -97,8 +138,8 @@ class Worker:
         self.loop.every(HEARTBEAT, self.beat)
         self.row["pid"], self.row["started_ns"] = os.getpid(), time.monotonic_ns()
         self.row["state"] = State.SERVING
-        self.beat()
-        ready()
+        self.row["heartbeat_ns"] = time.monotonic_ns()
+        tell(Word.READY)
         self.loop.run(self.batch.answer, self.log.flush)
         for connection in list(self.connections):
             connection.reset()
@@ -106,15 +147,24 @@ class Worker:
         self.beat()
         return EXIT_OK
 
+    def stop(self, limit: float) -> None:
+        """The server stops: as `drain`, and who has not sent anything yet is let in."""
+        self.acceptor.hurry()
+        self.row["state"] = State.STOPPING
+        self.drain(limit)
+
+    def retire(self) -> None:
+        """Another has taken our place: as `drain`. What we leave in a queue is its to accept."""
+        self.row["state"] = State.RETIRING
+        self.drain(RETIRING_TIMEOUT)
+
     def drain(self, limit: float) -> None:
         """Take what has connected, answer it, and leave within `limit` seconds."""
+        self.loop.later(limit, self.loop.stop)
         if self.draining:
             return
         self.draining = True
-        self.row["state"] = State.STOPPING
         self.batch.stop()
-        self.loop.later(limit, self.loop.stop)
-        self.acceptor.hurry()
         self.loop.later(min(LAST_ACCEPT, limit), self.stop_listening)
         for connection in list(self.connections):
             connection.on_drain()
@@ -134,13 +184,26 @@ class Worker:
             if number == signal.SIGQUIT:
                 self.loop.stop()
             elif number == signal.SIGTERM:
-                self.drain(self.config.timeouts.graceful)
+                self.stop(self.config.timeouts.graceful)
+            elif number == signal.SIGHUP:
+                self.retire()
+            elif number == signal.SIGUSR1:
+                self.reopen_logs()
+
+    def reopen_logs(self) -> None:
+        """The log files have been renamed: go on in new ones."""
+        try:
+            errorlog.reopen()
+            self.log.reopen()
+        except OSError as error:
+            logger.error("a log cannot be opened anew: %s: %s", error.filename, error.strerror)
+        self._explain_faults()
 
     def on_master_gone(self, _mask: int) -> None:
         """Nobody would replace us or read our signals any more: finish and go."""
         logger.warning("worker %d: the master is gone, leaving", self.slot)
         self.loop.remove(self._life)
-        self.drain(min(ORPHAN_TIMEOUT, self.config.timeouts.graceful))
+        self.stop(min(ORPHAN_TIMEOUT, self.config.timeouts.graceful))
 
     def on_bug(self, handler: Callable[..., None], bug: Exception) -> None:
         """An exception that nobody foresaw: it costs the connection it happened in, and no other."""
@@ -148,6 +211,14 @@ class Worker:
         logger.error("worker %d: a bug, in %r", self.slot, owner, exc_info=bug)
         if isinstance(owner, Connection | Visitor):
             owner.reset()
+        if isinstance(bug, MemoryError):
+            self._memory_errors.append(self.loop.now)
+            first = self._memory_errors[0]
+            if (
+                len(self._memory_errors) == MEMORY_ERRORS
+                and self.loop.now - first < MEMORY_ERRORS_WITHIN
+            ):
+                self.wear_out(Word.MEMORY)
 
     # What connections ask of their worker
 
@@ -180,6 +251,21 @@ class Worker:
         row["connections"] = len(self.connections)
         row["stalled"] = self.stalled
         row["log_dropped"] = self.log.dropped
+        row["requests"] = self.batch.answered
+        self._look_for_wear()
+
+    def wear_out(self, word: Word) -> None:
+        """Ask for another to take our place, once; until it is ready we serve on."""
+        if not self._outworn and not self.draining:
+            self._outworn = True
+            self._tell(word)
+
+    def _look_for_wear(self) -> None:
+        upkeep = self.config.upkeep
+        if upkeep.max_requests and self.batch.answered >= upkeep.max_requests:
+            self.wear_out(Word.MAX_REQUESTS)
+        elif upkeep.max_rss and not self._outworn and self._memory.octets() > upkeep.max_rss:
+            self.wear_out(Word.MAX_RSS)
 
     def sweep_deadlines(self) -> None:
         """End what has lasted too long."""
@@ -190,16 +276,24 @@ class Worker:
     # Signals
 
     def _catch_signals(self) -> None:
-        """Note TERM and QUIT, and wake the loop. INT from a terminal reaches us too: it is the master's."""
+        """Note what the master sends, and wake the loop. INT from a terminal reaches us too: it is the master's."""
         self._wakeup, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGQUIT):
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, lambda number, _frame: self._signals.append(number))
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGTTIN, signal.SIGTTOU):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         self.loop.add(self._wakeup, select.EPOLLIN, self.on_signal)
+
+    def _explain_faults(self) -> None:
+        """URG writes a traceback, however busy or stuck we are; ABRT does, and ends us."""
+        fd = errorlog.descriptor()
+        if fd is not None:
+            with contextlib.suppress(OSError, RuntimeError, ValueError):
+                faulthandler.enable(fd, all_threads=False)
+                faulthandler.register(signal.SIGURG, fd, all_threads=False)
 
     def _leave_when_done(self) -> None:
         if self.draining and not self.connections and self.acceptor.closed:

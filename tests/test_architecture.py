@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "mpserve"
 
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
-    "linux notify process processors scoreboard settings protocol.grammar protocol.media protocol.message",
+    "linux notify process processors scoreboard settings supervision protocol.grammar protocol.media protocol.message",
     "configfile protocol.coding protocol.target seccomp",
     "protocol.representation",
     "protocol.conditional protocol.http1 protocol.ranges",
@@ -24,7 +24,7 @@ LAYERS = (
     "connection",
     "visitor",
     "acceptor",
-    "worker",
+    "edition worker",
     "master",
     "cli",
     "__main__",
@@ -33,7 +33,7 @@ LAYER = {module: number for number, row in enumerate(LAYERS) for module in row.s
 
 # What a pure room must not touch: descriptors, sockets, signals, clocks, logs.
 IMPURE = {"logging", "os", "select", "signal", "socket", "time"}
-PURE = ("protocol.", "respond", "listing", "seccomp")
+PURE = ("protocol.", "respond", "listing", "seccomp", "supervision")
 
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
@@ -24,7 +25,7 @@ class FakeMaster:
     made: ClassVar[list[FakeMaster]] = []
     failure: ConfigError | None = None
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, load: Callable[[], Config]) -> None:
         self.config = config
         self.made.append(self)
 

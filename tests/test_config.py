@@ -71,6 +71,9 @@ def test_without_a_word_the_defaults_hold(root: str) -> None:
         pid_file=None,
         identity=None,
         sandbox=Demand.OFF,
+        upkeep=config.Upkeep(
+            affinity=False, max_requests=0, max_rss=0, hang_timeout=20, shutdown_delay=0
+        ),
     )
 
 
@@ -87,6 +90,8 @@ def test_every_setting_has_a_flag(root: str, monkeypatch: pytest.MonkeyPatch) ->
         *("--linger-timeout", "4", "--graceful-timeout", "0.5", "--backlog", "7"),
         *("--cache-size", "1", "--cache-files", "2", "--cache-valid", "3"),
         *("--user", "4711", "--group", "815", "--sandbox", "require"),
+        *("--affinity", "--max-requests", "8", "--max-rss", "9"),
+        *("--shutdown-delay", "5", "--hang-timeout", "6"),
         *("--pid-file", "pid", "--any-root", root),
     ]
 
@@ -114,6 +119,9 @@ def test_every_setting_has_a_flag(root: str, monkeypatch: pytest.MonkeyPatch) ->
         pid_file="pid",
         identity=Identity("4711", 4711, 815, (815,)),
         sandbox=Demand.REQUIRE,
+        upkeep=config.Upkeep(
+            affinity=True, max_requests=8, max_rss=9, hang_timeout=6, shutdown_delay=5
+        ),
     )
 
 

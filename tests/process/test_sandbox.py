@@ -58,9 +58,9 @@ def outcome(deed, *arguments):
         return errno.errorcode[error.errno]
     return "done"
 class Probing(master.Worker):
-    def run(self, ready, life):
-        def probed():
-            ready()
+    def run(self, say, life):
+        def probed(word):
+            say(word)
             probe(self)
         status = super().run(probed, life)
         at_the_end()

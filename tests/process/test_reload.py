@@ -1,0 +1,290 @@
+"""Reloads, scaling, and workers that are replaced: what clients notice of them, which is nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.harness.server import Server
+from tests.process.conftest import Serve, content
+from tests.process.test_workers import REQUEST, answer, connect, until
+from tests.process.traffic import Traffic, refused
+
+pytestmark = pytest.mark.slow
+
+
+def names(server: Server) -> list[str]:
+    return sorted(psutil.Process(pid).name() for pid in server.workers())
+
+
+def reload(server: Server, count: int = 1) -> None:
+    """Reload, and wait until the new generation serves."""
+    server.signal(signal.SIGHUP)
+    server.wait_for_line(r"generation \d+ serves", count)
+
+
+def listening(server: Server) -> int:
+    """How many sockets the server listens with."""
+    return sum(each.status == "LISTEN" for each in psutil.Process(server.pid).net_connections())
+
+
+def test_reloads_lose_nothing(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    before = set(server.workers())
+    with Traffic(server) as traffic:
+        for count in range(1, 6):
+            reload(server, count)
+
+    assert [] == traffic.lost
+    assert traffic.answered > 50
+    assert until(lambda: len(server.workers()) == 2)
+    assert before.isdisjoint(server.workers())
+
+
+def test_scaling_loses_nothing(serve: Serve) -> None:
+    server = serve("--workers", "3")
+    sockets = listening(server)
+    with Traffic(server) as traffic:
+        for count in (1, 2):
+            for workers in (2, 1):
+                server.signal(signal.SIGTTOU)
+                server.wait_for_line(f"one worker less: {workers}", count)
+            server.signal(signal.SIGTTOU)
+            server.wait_for_line("the last worker stays", count)
+            for workers in (2, 3):
+                server.signal(signal.SIGTTIN)
+                server.wait_for_line(f"one worker more: {workers}", count)
+
+    assert [] == traffic.lost
+    assert sockets == listening(server)
+
+
+def test_an_idle_connection_of_a_retiring_worker_is_still_answered(serve: Serve) -> None:
+    server = serve("--workers", "1")
+    with connect(server) as client:
+        client.sendall(REQUEST)
+        answers = [answer(client)]
+        reload(server)
+        while b"\r\nConnection: close\r\n" not in answers[-1]:  # until the old worker knows
+            client.sendall(REQUEST)
+            answers.append(answer(client))
+
+    assert all(got.endswith(b"hello\n") for got in answers)
+    assert len(answers) > 1
+
+
+def test_a_download_that_has_begun_outlives_the_reload(serve: Serve, root: Path) -> None:
+    server = serve("--workers", "1")
+    (old,) = server.workers()
+    with connect(server) as client:
+        client.sendall(b"GET /big HTTP/1.0\r\n\r\n")
+        octets = client.recv(1000)
+        reload(server)
+        while more := client.recv(1 << 20):
+            octets += more
+
+    assert octets.endswith((root / "big").read_bytes())
+    assert until(lambda: old not in server.workers())
+
+
+def test_what_is_wrong_keeps_the_old_configuration(serve: Serve, root: Path) -> None:
+    server = serve("--workers", "1")
+    before = server.workers()
+    root.rename(root.with_name("away"))
+    server.signal(signal.SIGHUP)
+    server.wait_for_line("not reloaded, what was served goes on: .*No such file")
+    root.with_name("away").rename(root)
+
+    assert before == server.workers()
+    assert content(server, "/hello.txt") == b"hello\n"
+
+
+def test_two_reloads_at_once_come_one_after_the_other(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    for _ in range(2):
+        server.signal(signal.SIGHUP)
+        server.signal(signal.SIGTTIN)
+    server.wait_for_line(r"generation 2 serves")
+    server.wait_for_line(r"one worker more: 3")
+
+    assert until(lambda: len(server.workers()) >= 3)
+
+
+def test_a_worker_is_replaced_after_so_many_requests(serve: Serve) -> None:
+    server = serve("--workers", "1", "--max-requests", "20")
+    (first,) = server.workers()
+    with Traffic(server, fresh=1, kept=1) as traffic:
+        server.wait_for_line("is to be replaced: it has answered --max-requests")
+        assert until(lambda: first not in server.workers())
+
+    assert [] == traffic.lost
+    assert content(server, "/hello.txt") == b"hello\n"
+
+
+def test_a_worker_that_has_grown_is_replaced(serve: Serve) -> None:
+    server = serve("--workers", "1", "--max-rss", "1000")
+    before = server.workers()
+    server.wait_for_line("is to be replaced: it occupies more than --max-rss")
+
+    assert until(lambda: not set(before) & set(server.workers()))
+    assert content(server, "/hello.txt") == b"hello\n"
+
+
+def test_each_worker_can_have_a_processor_of_its_own(serve: Serve) -> None:
+    server = serve("--workers", "2", "--affinity")
+    usable = sorted(os.sched_getaffinity(0))
+
+    for pid in server.workers():
+        slot = int(psutil.Process(pid).name()[-1])
+        assert os.sched_getaffinity(pid) == {usable[slot % len(usable)]}
+
+
+def test_the_logs_are_opened_anew(serve: Serve, tmp_path: Path) -> None:
+    access, errors = tmp_path / "access", tmp_path / "errors"
+    server = serve("--workers", "2", "--access-log", str(access), "--error-log", str(errors))
+    old = tmp_path / "access.1"
+    with Traffic(server) as traffic:
+        assert until(lambda: traffic.answered > 20)
+        access.rename(old)
+        errors.rename(tmp_path / "errors.1")
+        server.signal(signal.SIGUSR1)
+        assert until(lambda: access.exists() and access.stat().st_size > 1000)
+    server.stop()
+    lines = old.read_text().splitlines() + access.read_text().splitlines()
+
+    assert [] == traffic.lost
+    assert traffic.answered == len(lines)
+    assert "stopping" in errors.read_text()
+
+
+def test_a_stop_can_wait_for_the_balancer(serve: Serve) -> None:
+    server = serve("--workers", "1", "--shutdown-delay", "1000")
+    server.signal(signal.SIGTERM)
+    server.wait_for_line("stopping in 1000 s")
+    served = content(server, "/hello.txt")
+    server.signal(signal.SIGTERM)
+
+    assert served == b"hello\n"
+    assert server.wait() == 0
+
+
+def test_after_the_delay_it_stops(serve: Serve) -> None:
+    server = serve("--workers", "1", "--shutdown-delay", "0.1")
+    server.signal(signal.SIGTERM)
+
+    assert server.wait() == 0
+    assert refused(server.port)
+
+
+def test_a_hung_worker_is_replaced_at_once(serve: Serve) -> None:
+    server = serve("--workers", "1", "--hang-timeout", "2.5")
+    (hung,) = server.workers()
+    os.kill(hung, signal.SIGSTOP)
+    served = content(server, "/hello.txt")
+
+    assert served == b"hello\n"
+    assert until(lambda: hung not in server.workers())
+    assert re.search(r"shows no life for .* state [Tt]", server.stderr)
+    assert "hangs, and is replaced" in server.stderr
+
+
+def test_a_pause_of_all_kills_nobody(serve: Serve) -> None:
+    server = serve("--workers", "2", "--hang-timeout", "2.5")
+    before = server.workers()
+    everybody = [server.pid, *before]
+    for pid in everybody:
+        os.kill(pid, signal.SIGSTOP)
+    with socket.socket() as clock:  # nothing ever comes: 4 s of waiting, and no sleep
+        clock.settimeout(4)
+        clock.bind(("127.0.0.1", 0))
+        clock.listen()
+        with pytest.raises(TimeoutError):
+            clock.accept()
+    for pid in everybody:
+        os.kill(pid, signal.SIGCONT)
+    reload(server)  # the master has looked at them since
+
+    assert "shows no life" not in server.stderr
+    assert "hangs" not in server.stderr
+
+
+# The settings change with a file that stands for them, as a configuration file does.
+CHANGING = """
+import os, sys
+from mpserve import config
+load = config.load
+def with_file(argv, environ):
+    with open(os.environ["WORDS"]) as words:
+        return load([*words.read().split(), *argv], environ)
+config.load = with_file
+from mpserve.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Changing(Server):
+    """A server that reads more of its arguments from a file."""
+
+    def __init__(self, root: Path, words: Path) -> None:
+        super().__init__(root, environment={"WORDS": str(words)})
+        python, _, _, *_ = self.command
+        self.command = (python, "-c", CHANGING, str(root))
+        self.listeners = words.read_text().count("--bind")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def test_a_changed_address_is_opened_and_the_old_one_drained(root: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    kept, old, new = (f"--bind 127.0.0.1:{free_port()} " for _ in range(3))
+    words.write_text(f"--workers 2 {kept} {old}")
+    with Changing(root, words) as server:
+        queued = socket.create_connection(("127.0.0.1", int(old.split(":")[1])), timeout=20)
+        words.write_text(f"--workers 3 {kept} {new}")
+        with Traffic(server) as traffic:
+            reload(server)
+            queued.sendall(REQUEST)
+            got = answer(queued)
+        queued.close()
+
+        assert [] == traffic.lost
+        assert got.endswith(b"hello\n")
+        assert until(lambda: refused(int(old.split(":")[1])))
+        assert not refused(int(new.split(":")[1]))
+        assert until(lambda: names(server) == ["mpserve: w0", "mpserve: w1", "mpserve: w2"])
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        pytest.param("--workers many", "--workers", id="a wrong value"),
+        pytest.param("--pid-file /dev/null", "cannot change without a restart", id="PID file"),
+        pytest.param("--access-log /none/log", "--access-log /none/log", id="access log"),
+        pytest.param("--error-log /none/log", "--error-log /none/log", id="error log"),
+        pytest.param("--bind 192.0.2.1:80", "--bind 192.0.2.1:80", id="address"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_line(
+    root: Path, tmp_path: Path, more: str, reason: str
+) -> None:
+    words = tmp_path / "words"
+    plain = f"--workers 1 --bind 127.0.0.1:{free_port()} "
+    words.write_text(plain)
+    with Changing(root, words) as server:
+        before = server.workers()
+        words.write_text(plain + more)
+        server.signal(signal.SIGHUP)
+        server.wait_for_line(f"not reloaded, what was served goes on: .*{reason}")
+
+        assert content(server, "/hello.txt") == b"hello\n"
+        assert before == server.workers()

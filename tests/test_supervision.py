@@ -1,0 +1,378 @@
+"""The pure half of the master: what is to be done, as a table with a clock that stands still."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mpserve.supervision import (
+    EXIT_CANNOT_START,
+    EXIT_OK,
+    HANG_WARNING,
+    KILL_MARGIN,
+    MOST_RETIRING,
+    PAUSED,
+    READY_TIMEOUT,
+    RETIRING_TIMEOUT,
+    ROUND,
+    SERVED_FOR,
+    Abandon,
+    Abort,
+    Alarm,
+    Announce,
+    Change,
+    Commit,
+    Exit,
+    Kill,
+    Phase,
+    Process,
+    Situation,
+    Slot,
+    Spawn,
+    Stop,
+    Succeed,
+    Warn,
+    backoff,
+    decide,
+    patience,
+)
+
+NOW = 1000.0
+LONG_AGO = NOW - 100
+
+
+def process(
+    pid: int,
+    *,
+    generation: int = 1,
+    ready: bool = True,
+    outworn: bool = False,
+    heartbeat: float = NOW,
+    alarm: Alarm = Alarm.NONE,
+    kill_at: float = math.inf,
+) -> Process:
+    ready_at = LONG_AGO if ready else math.inf
+    return Process(pid, generation, NOW - 1, ready_at, heartbeat, alarm, outworn, kill_at)
+
+
+def empty(number: int, spawn_at: float = 0.0) -> Slot:
+    return Slot(number, spawn_at=spawn_at)
+
+
+def working(number: int, *, ready: bool = True, outworn: bool = False) -> Slot:
+    return Slot(number, process(100 + number, ready=ready, outworn=outworn))
+
+
+def followed(number: int, *, ready: bool) -> Slot:
+    """A slot whose worker is outworn, and whose successor has been started."""
+    slot = working(number, outworn=True)
+    slot.successor = process(200 + number, ready=ready)
+    return slot
+
+
+def serving(
+    *slots: Slot, change: Change | None = None, retiring: list[Process] | None = None
+) -> Situation:
+    return Situation(
+        list(slots), Phase.SERVING, change=change, retiring=retiring or [], hang_timeout=20.0
+    )
+
+
+def change(*slots: Slot, deadline: float = NOW + 1, failed: bool = False) -> Change:
+    return Change(2, list(slots), deadline, failed)
+
+
+def fresh(number: int, *, ready: bool = True) -> Slot:
+    return Slot(number, process(300 + number, generation=2, ready=ready))
+
+
+@pytest.mark.parametrize(
+    ("situation", "expected"),
+    [
+        pytest.param(
+            Situation([empty(0), empty(1)]), [Spawn(0, 1), Spawn(1, 1)], id="at start, all"
+        ),
+        pytest.param(
+            Situation([working(0), working(1, ready=False)]), [], id="at start, one is not ready"
+        ),
+        pytest.param(Situation([working(0), working(1)]), [Announce()], id="at start, all ready"),
+        pytest.param(
+            Situation([working(0), empty(1, NOW + 1)], boot_failed=True),
+            [Kill(100), Exit(EXIT_CANNOT_START)],
+            id="at start, one cannot boot",
+        ),
+        pytest.param(serving(working(0)), [], id="serving, nothing to do"),
+        pytest.param(serving(working(0), empty(1)), [Spawn(1, 1)], id="serving, one has died"),
+        pytest.param(
+            serving(empty(0, NOW + 0.1), empty(1, NOW)), [Spawn(1, 1)], id="one has to wait"
+        ),
+        pytest.param(
+            Situation([empty(0)], Phase.SERVING, boot_failed=True),
+            [Spawn(0, 1)],
+            id="once a generation has served, no boot failure stops the server",
+        ),
+        pytest.param(
+            Situation([working(0), empty(1)], Phase.STOPPING, kill_at=NOW + 1),
+            [],
+            id="stopping, one still has something to finish and the dead are not replaced",
+        ),
+        pytest.param(
+            Situation([working(0)], Phase.STOPPING, kill_at=NOW, retiring=[process(7)]),
+            [Kill(100), Kill(7)],
+            id="stopping took too long, for the retiring too",
+        ),
+        pytest.param(
+            Situation([empty(0)], Phase.STOPPING, kill_at=NOW + 9, retiring=[process(7)]),
+            [],
+            id="stopping, one that was retiring is still there",
+        ),
+        pytest.param(
+            Situation([empty(0), empty(1)], Phase.STOPPING, kill_at=NOW + 9),
+            [Exit(EXIT_OK)],
+            id="stopping, all have left",
+        ),
+        pytest.param(
+            Situation([working(0)], Phase.QUITTING, kill_at=NOW),
+            [Kill(100)],
+            id="quitting too long",
+        ),
+        pytest.param(
+            Situation([empty(0)], Phase.QUITTING), [Exit(EXIT_OK)], id="quitting, all have left"
+        ),
+        pytest.param(
+            Situation([empty(0)], Phase.LEAVING, stop_at=NOW + 1),
+            [Spawn(0, 1)],
+            id="before the delay is over, the dead are replaced",
+        ),
+        pytest.param(Situation([empty(0)], Phase.LEAVING, stop_at=NOW), [Stop()], id="delay over"),
+    ],
+)
+def test_decide(situation: Situation, expected: list[object]) -> None:
+    assert expected == decide(situation, NOW)
+
+
+@pytest.mark.parametrize(
+    ("situation", "expected"),
+    [
+        pytest.param(
+            serving(working(0), change=change(empty(0), empty(1))),
+            [Spawn(0, 2), Spawn(1, 2)],
+            id="it comes up beside the one that serves",
+        ),
+        pytest.param(
+            serving(working(0), change=change(fresh(0), fresh(1, ready=False))),
+            [],
+            id="it waits for the last",
+        ),
+        pytest.param(
+            serving(working(0), change=change(fresh(0), fresh(1))), [Commit()], id="all are ready"
+        ),
+        pytest.param(
+            serving(empty(0), change=change(fresh(0, ready=False))),
+            [Spawn(0, 1)],
+            id="meanwhile the dead are replaced by their own kind",
+        ),
+        pytest.param(
+            serving(working(0), change=change(fresh(0), empty(1), failed=True)),
+            [Abandon()],
+            id="one has died",
+        ),
+        pytest.param(
+            serving(working(0), change=change(fresh(0), fresh(1, ready=False), deadline=NOW)),
+            [Abandon()],
+            id="one is not ready in time",
+        ),
+    ],
+)
+def test_a_new_generation_takes_over_whole_or_not_at_all(
+    situation: Situation, expected: list[object]
+) -> None:
+    assert expected == decide(situation, NOW)
+
+
+@pytest.mark.parametrize(
+    ("slot", "retiring", "expected"),
+    [
+        pytest.param(working(3, outworn=True), 0, [Spawn(0, 1)], id="a successor is started"),
+        pytest.param(followed(3, ready=False), 0, [], id="and waited for"),
+        pytest.param(followed(3, ready=True), 0, [Succeed(0)], id="it is ready"),
+        pytest.param(
+            working(3, outworn=True), MOST_RETIRING, [], id="too many are retiring: it serves on"
+        ),
+    ],
+)
+def test_an_outworn_worker_serves_until_another_does(
+    slot: Slot, retiring: int, expected: list[object]
+) -> None:
+    slot.number = 0
+    situation = serving(slot, retiring=[process(pid) for pid in range(retiring)])
+
+    assert expected == decide(situation, NOW)
+
+
+@pytest.mark.parametrize(
+    ("silent", "alarm", "expected"),
+    [
+        pytest.param(HANG_WARNING - 0.1, Alarm.NONE, [], id="busy"),
+        pytest.param(HANG_WARNING, Alarm.NONE, [Warn(9)], id="silent"),
+        pytest.param(19.0, Alarm.WARNED, [], id="one warning is enough"),
+        pytest.param(20.0, Alarm.WARNED, [Abort(9)], id="silent for too long"),
+        pytest.param(25.0, Alarm.ABORTED, [], id="what can be done has been done"),
+    ],
+)
+def test_a_worker_that_shows_no_life_is_taken_for_hung(
+    silent: float, alarm: Alarm, expected: list[object]
+) -> None:
+    hung = process(9, heartbeat=NOW - silent, alarm=alarm)
+
+    assert expected == decide(serving(Slot(0, hung)), NOW)
+
+
+def test_a_worker_that_is_not_ready_yet_has_no_heartbeat_to_miss() -> None:
+    starting = process(9, ready=False, heartbeat=0.0)
+
+    assert decide(serving(Slot(0, starting)), NOW) == []
+
+
+def test_a_worker_that_never_becomes_ready_is_killed() -> None:
+    stuck = process(9, ready=False)
+    stuck.forked_at = NOW - READY_TIMEOUT
+
+    assert [Kill(9)] == decide(serving(Slot(0, stuck)), NOW)
+
+
+def test_a_pause_of_the_whole_machine_kills_nobody() -> None:
+    situation = serving(Slot(0, process(9, heartbeat=NOW - 60)))
+    situation.look(NOW - 60)
+    situation.look(NOW)
+
+    assert decide(situation, NOW) == []
+
+
+def test_a_master_that_is_only_late_goes_on_looking() -> None:
+    situation = serving(Slot(0, process(9, heartbeat=NOW - 60)))
+    situation.look(NOW - ROUND - PAUSED)
+    situation.look(NOW)
+
+    assert [Abort(9)] == decide(situation, NOW)
+
+
+def test_a_worker_that_turns_again_may_be_warned_about_again() -> None:
+    situation = serving(Slot(0, process(9, alarm=Alarm.WARNED)))
+    situation.look(NOW)
+
+    assert [Alarm.NONE] == [each.alarm for each in situation.processes()]
+
+
+def test_the_place_of_a_hung_worker_is_free_at_once() -> None:
+    situation = serving(Slot(0, hung := process(9)))
+    situation.give_up(hung, NOW, 5.0)
+
+    assert [Spawn(0, 1)] == decide(situation, NOW)
+    assert Kill(9) in decide(situation, NOW + 5)
+
+
+def test_a_change_makes_the_old_generation_retire() -> None:
+    situation = serving(working(0), change=change(fresh(0), fresh(1)))
+    old = situation.commit(NOW)
+
+    assert [100] == [each.pid for each in old]
+    assert [300, 301] == [slot.worker.pid for slot in situation.slots if slot.worker]
+    assert (2, None) == (situation.generation, situation.change)
+    late = NOW + RETIRING_TIMEOUT + KILL_MARGIN
+    assert Kill(100) not in decide(situation, late - 1)
+    assert Kill(100) in decide(situation, late)
+
+
+def test_a_change_that_is_off_leaves_the_old_generation_alone() -> None:
+    situation = serving(working(0), change=change(fresh(0), fresh(1, ready=False)))
+    doomed = situation.abandon()
+
+    assert [300, 301] == [each.pid for each in doomed]
+    assert [100] == [slot.worker.pid for slot in situation.slots if slot.worker]
+    assert (1, None) == (situation.generation, situation.change)
+
+
+def test_a_death_among_the_new_fails_the_change() -> None:
+    situation = serving(working(0), change=change(fresh(0), fresh(1, ready=False)))
+    situation.forget(301, NOW)
+
+    assert [Abandon()] == decide(situation, NOW)
+
+
+def test_a_death_among_the_old_does_not() -> None:
+    situation = serving(working(0), change=change(fresh(0, ready=False)))
+    situation.forget(100, NOW)
+
+    assert [Spawn(0, 1)] == decide(situation, NOW)
+
+
+def test_the_successor_of_a_worker_that_dies_is_there_already() -> None:
+    situation = serving(followed(0, ready=True))
+    situation.forget(100, NOW)
+
+    assert decide(situation, NOW) == []
+    assert [200] == [each.pid for each in situation.processes()]
+
+
+def test_so_many_generations_may_retire_and_the_oldest_is_cut_off() -> None:
+    retiring = [process(pid, generation=pid) for pid in range(1, MOST_RETIRING + 2)]
+    situation = serving(working(0), retiring=retiring)
+
+    assert [1] == [each.pid for each in situation.cut_off(NOW)]
+    assert [] == situation.cut_off(NOW)
+    assert Kill(1) in decide(situation, NOW + KILL_MARGIN)
+
+
+@pytest.mark.parametrize(
+    ("situation", "expected"),
+    [
+        pytest.param(serving(working(0)), ROUND, id="heartbeats are looked at"),
+        pytest.param(serving(empty(0, NOW + 0.3), empty(1, NOW + 0.2)), 0.2, id="next attempt"),
+        pytest.param(serving(empty(0)), 0.0, id="an attempt is overdue"),
+        pytest.param(
+            serving(working(0), change=change(fresh(0), deadline=NOW + 0.5)), 0.5, id="a change"
+        ),
+        pytest.param(
+            serving(working(0), retiring=[process(7, kill_at=NOW + 0.5)]), 0.5, id="one retires"
+        ),
+        pytest.param(
+            Situation([working(0)], Phase.LEAVING, stop_at=NOW + 0.5), 0.5, id="until the stop"
+        ),
+        pytest.param(
+            Situation([working(0)], Phase.STOPPING, kill_at=NOW + 5), 5.0, id="until the kill"
+        ),
+        pytest.param(
+            Situation([working(0)], Phase.QUITTING, kill_at=NOW - 5), 0.0, id="the kill is overdue"
+        ),
+    ],
+)
+def test_patience(situation: Situation, expected: float) -> None:
+    assert pytest.approx(expected) == patience(situation, NOW)
+
+
+def test_the_delay_doubles_from_a_tenth_of_a_second_to_ten() -> None:
+    delays = [backoff(failures) for failures in range(10)]
+
+    assert [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0] == delays
+
+
+def test_the_delay_stays_at_ten_seconds_however_often_it_fails() -> None:
+    assert backoff(10_000) == 10.0
+
+
+@pytest.mark.parametrize(
+    ("ready_at", "failures"),
+    [
+        pytest.param(NOW - SERVED_FOR, 0, id="it served: at once"),
+        pytest.param(math.inf, 3, id="never ready: later"),
+        pytest.param(NOW, 3, id="ready, and gone: later"),
+    ],
+)
+def test_when_the_next_worker_comes(ready_at: float, failures: int) -> None:
+    dead = Process(7, 1, LONG_AGO, ready_at)
+    slot = Slot(0, dead, failures=2)
+    slot.bury(dead, NOW)
+
+    assert (None, failures, NOW + backoff(failures)) == (slot.worker, slot.failures, slot.spawn_at)
