@@ -20,6 +20,8 @@ from mpserve.settings import SWITCH, ConfigError, Given, Setting
 MAX_SIZE: Final = 1 << 16  # octets: nobody writes more settings, and a disk image is soon refused
 
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+# One of these is in the last line of what goes on for several.
+_CLOSING: Final = re.compile(r"]|\"\"\"|'''")
 
 
 class Decimal(str):
@@ -95,7 +97,10 @@ def lines_of_keys(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     start, statement = 1, ""
     for number, line in enumerate(text.split("\n"), 1):
+        goes_on = bool(statement)
         statement += line + "\n"
+        if goes_on and not _CLOSING.search(line):
+            continue  # to parse a long array anew for each of its lines would take seconds
         try:
             keys = tomllib.loads(statement)
         except tomllib.TOMLDecodeError:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -257,6 +258,23 @@ def test_the_line_of_a_key_is_that_where_it_begins() -> None:
     found = lines_of_keys(text)
 
     assert found == {"a": 1, "d": 7, "e f": 11, "g": 12, "h": 13}
+
+
+def test_a_long_array_is_not_parsed_anew_for_each_of_its_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed: list[str] = []
+    parse = tomllib.loads
+
+    def note(text: str) -> dict[str, object]:
+        parsed.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(tomllib, "loads", note)
+    lines = "".join(f'  "X-{number}: of a thousand",\n' for number in range(1000))
+
+    assert lines_of_keys(f"header = [\n{lines}]\nbind = 80\n") == {"header": 1, "bind": 1003}
+    assert len(parsed) < 10
 
 
 # --- Files ----------------------------------------------------------------------------------------
