@@ -422,7 +422,7 @@ class Settings(Declared):
         None, "Their only group, in place of all those of the user.", GROUP, _RIGHTS
     )
     sandbox = setting(
-        Demand.OFF,
+        Demand.AUTO,
         "Let the kernel hold the workers to reading ROOT and answering: as far as it can (auto), "
         "wholly or not at all (require), or not (off).",
         DEMAND,

@@ -49,6 +49,8 @@ READABLE: Final = select.EPOLLIN | HUNG_UP
 
 # A target that could not be understood: what the answer stands on is the head alone.
 NOTHING_LOOKED_AT: Final = Looked(Outcome.MISSING, ())
+# A worker that can is on its way.
+OUT_OF_REACH: Final = Looked(Outcome.BUSY, None)
 
 
 class Log(Protocol):
@@ -86,6 +88,12 @@ class Service(Protocol):
 
     def complain(self, level: int, message: str, *values: object) -> None:
         """One line for the error log."""
+
+    def root_lost(self) -> bool:
+        """Whether the root has been replaced by a directory that this worker may not read."""
+
+    def give(self, sock: _socket.socket, octets: bytes) -> bool:
+        """Leave `sock`, and `octets` that came from it, to another worker; whether that was done."""
 
 
 class Connection:
@@ -302,6 +310,10 @@ class Connection:
             target = targets.parse(request.method, request.target)
             if request.method in (b"GET", b"HEAD"):  # these two alone look a resource up
                 looked = self._look_up(target)
+                if looked.resource is Outcome.FORBIDDEN and self._service.root_lost():
+                    if self._hand_over(request):
+                        return
+                    looked = OUT_OF_REACH
             response = respond(request, target, looked.resource if looked else None, site)
         except HTTPError as error:  # the framing was right: the connection may go on
             response = error_response(error.status, site)
@@ -319,6 +331,14 @@ class Connection:
             service.relieve()
             looked = service.cache.lookup(service.config.site, target, service.loop)
         return looked
+
+    def _hand_over(self, request: Request) -> bool:
+        """Leave `request` to a worker that can reach the root; whether that was done."""
+        octets = self.protocol.unanswered(request)
+        if octets is None or not self._service.give(self.sock, octets):
+            return False
+        self._leave(self.sock.close)
+        return True
 
     def _refuse(self, error: HTTPError) -> None:
         """Answer what could not be understood; the connection ends with it."""

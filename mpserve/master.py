@@ -25,6 +25,8 @@ from mpserve.destination import STANDARD, STDERR, at_stream
 from mpserve.edition import Edition, naming, open_error_log, open_first, open_next, take_over
 from mpserve.notify import Notifier, take_passed
 from mpserve.process import PidFile, name_process, pin, raise_open_file_limit, where_it_waits
+from mpserve.refuge import Refuge
+from mpserve.relay import Relay
 from mpserve.scoreboard import Row, Scoreboard
 from mpserve.supervision import (
     ABORT_MARGIN,
@@ -85,6 +87,7 @@ class Master:
         self._coming: Edition | None = None  # what is to take over from it
         self._rows: dict[int, Row] = {}  # of each worker that has not been reaped, by its pid
         self._pid_file: PidFile | None = None
+        self._relay = Relay()
         self._pipes = Pipes()
         self._notify = Notifier.of(os.environ, os.getpid())
         self._signals: list[int] = []
@@ -354,8 +357,14 @@ class Master:
         try:
             errorlog.reopen()
             self.edition.log.reopen()
+            if self.edition.plan.keeps_from_files and self.situation.phase is Phase.SERVING:
+                # Our workers cannot open a file. Others take their place, with what we have open.
+                self._prepare(open_next(self.edition.config, self.edition))
+                return
         except OSError as error:
             logger.error("a log cannot be opened anew: %s: %s", error.filename, error.strerror)
+        except ConfigError as error:
+            logger.error("a log cannot be opened anew: %s", error)
         self._signal_all(self.situation.processes(), signal.SIGUSR1)
 
     def _signal_all(self, processes: Iterable[Process], number: int) -> None:
@@ -439,7 +448,9 @@ class Master:
             if edition.config.upkeep.affinity:
                 pin(row["slot"])
             worker = Worker(edition.config, row, edition.listeners, edition.log)
-            sandbox.confine(edition.plan)
+            reach = sandbox.confine(edition.plan)
+            if not reach.everywhere:
+                worker.refuge = Refuge(worker, reach, self._relay)
             status = worker.run(self._tell, self._pipes.life[0])
         except sandbox.CannotConfineError as error:
             logger.error("worker %d: %s", row["slot"], error)
@@ -533,4 +544,4 @@ HANDLERS: Final[dict[int, Callable[[Master], None]]] = {
     signal.SIGUSR1: Master.on_usr1,
 }
 # What waits until the change that is under way is over.
-CHANGES: Final = frozenset({signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU})
+CHANGES: Final = frozenset({signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1})

@@ -47,6 +47,25 @@ Directory = tuple[int, int]  # device and inode: which one it is, whatever its n
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """What a worker can read."""
+
+    root: bytes
+    directory: Directory | None  # the one that was the root; None: there was none
+    everywhere: bool
+
+    def lost(self) -> bool:
+        """Whether the root is a directory by now that cannot be read from here."""
+        if self.everywhere:
+            return False
+        try:
+            status = os.stat(self.root)
+        except OSError:  # there is none: nothing to be read, and nothing to be refused
+            return False
+        return (status.st_dev, status.st_ino) != self.directory
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What each worker gives up."""
 
@@ -56,6 +75,11 @@ class Plan:
     identity: Identity | None
     master: int  # its pid
     root: bytes
+
+    @property
+    def keeps_from_files(self) -> bool:
+        """Whether a worker may be unable to open what its master can, such as a log."""
+        return LANDLOCK in self.measures or self.identity is not None
 
     @property
     def level(self) -> str:
@@ -170,8 +194,8 @@ class CannotConfineError(Exception):
     """A worker must not serve like this; the text says why."""
 
 
-def confine(plan: Plan) -> Directory | None:
-    """Give up all of `plan`; the root that can be read from now on, None if there is none now.
+def confine(plan: Plan) -> Reach:
+    """Give up all of `plan`; what can be read from now on.
 
     What is open stays open: sockets, logs, pipes.
     """
@@ -186,16 +210,16 @@ def confine(plan: Plan) -> Directory | None:
         raise CannotConfineError(f"the sandbox: {error.strerror}") from error
 
 
-def restrict(plan: Plan) -> Directory | None:
+def restrict(plan: Plan) -> Reach:
     """Take the measures; see `confine`."""
-    root = None
+    directory = None
     if NO_NEW_PRIVS in plan.measures:
         linux.give_up_privileges_by_exec()
     if LANDLOCK in plan.measures:
-        root = close_the_file_system(plan.abi, b"/" if plan.anywhere else plan.root)
+        directory = close_the_file_system(plan.abi, b"/" if plan.anywhere else plan.root)
     if SECCOMP in plan.measures:
         deny_calls()
-    return root
+    return Reach(plan.root, directory, plan.anywhere or LANDLOCK not in plan.measures)
 
 
 def set_limits() -> None:
@@ -242,10 +266,16 @@ def follow(master: int) -> None:
 
     The loop learns of the master's death by itself, and leaves in order.
     """
-    signal.signal(signal.SIGUSR2, lambda _number, _frame: signal.alarm(ORPHANED_FOR))
-    linux.signal_at_parents_death(signal.SIGUSR2)
+    signal.signal(signal.SIGALRM, lambda _number, _frame: give_up_in(ORPHANED_FOR))
+    linux.signal_at_parents_death(signal.SIGALRM)
     if os.getppid() != master:  # it died before we asked
-        signal.alarm(ORPHANED_FOR)
+        give_up_in(ORPHANED_FOR)
+
+
+def give_up_in(seconds: int) -> None:
+    """Let the kernel end this process then, whatever it does."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)
 
 
 def close_the_file_system(abi: int, root: bytes) -> Directory | None:

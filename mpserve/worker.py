@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import dataclasses
 import faulthandler
@@ -22,6 +23,7 @@ from mpserve.connection import Connection
 from mpserve.filecache import FileCache
 from mpserve.loop import Loop
 from mpserve.process import Memory
+from mpserve.refuge import Refuge
 from mpserve.scoreboard import State
 from mpserve.supervision import RETIRING_TIMEOUT
 from mpserve.visitor import Visitor
@@ -105,6 +107,7 @@ class Worker:
         self.draining = False
         self.stalled = 0  # responses that were reset because the client took nothing for too long
         self.acceptor = Acceptor(self, row, listeners)
+        self.refuge: Refuge | None = None  # None: nothing keeps us from the root
         self._signals: list[int] = []
         self._wakeup = -1
         self._life = -1
@@ -172,6 +175,8 @@ class Worker:
     def stop_listening(self) -> None:
         """Take what has connected, and close our copies of the listening sockets."""
         self.acceptor.close()
+        if self.refuge is not None:
+            self.refuge.take()
         self._leave_when_done()
 
     # Events
@@ -242,6 +247,17 @@ class Worker:
         """One line for the error log."""
         logger.log(level, message, *values)
 
+    def root_lost(self) -> bool:
+        """Whether the root has been replaced by a directory that this worker may not read."""
+        if self.refuge is None or not self.refuge.root_lost():
+            return False
+        self.wear_out(Word.ROOT)
+        return True
+
+    def give(self, sock: _socket.socket, octets: bytes) -> bool:
+        """Leave `sock`, and `octets` that came from it, to another worker; whether that was done."""
+        return self.refuge is not None and self.refuge.give(sock, octets)
+
     # Sweeps
 
     def beat(self) -> None:
@@ -261,6 +277,7 @@ class Worker:
             self._tell(word)
 
     def _look_for_wear(self) -> None:
+        self.root_lost()
         upkeep = self.config.upkeep
         if upkeep.max_requests and self.batch.answered >= upkeep.max_requests:
             self.wear_out(Word.MAX_REQUESTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import re
 import socket
 import time
@@ -106,6 +107,12 @@ class FakeService:
 
     def complain(self, level: int, message: str, *values: object) -> None:
         self.complaints.append(message % values)
+
+    def root_lost(self) -> bool:
+        return False
+
+    def give(self, sock: _socket.socket, octets: bytes) -> bool:
+        return False
 
     def drain(self) -> None:
         self.draining = True

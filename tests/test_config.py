@@ -70,7 +70,7 @@ def test_without_a_word_the_defaults_hold(root: str) -> None:
         log_level="info",
         pid_file=None,
         identity=None,
-        sandbox=Demand.OFF,
+        sandbox=Demand.AUTO,
         upkeep=config.Upkeep(
             affinity=False, max_requests=0, max_rss=0, hang_timeout=20, shutdown_delay=0
         ),

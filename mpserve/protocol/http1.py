@@ -245,6 +245,17 @@ class Http1Protocol:
         self._position = position
         self._searched = 0
 
+    def unanswered(self, request: Request) -> bytes | None:
+        """The octets of `request`, the last that was read, and of all behind it; None if it has content.
+
+        As they were sent, but for the spelling of names and the white space around values.
+        """
+        if announced_content(request.version, request.fields) is not None:
+            return None
+        lines = [b"%b: %b\r\n" % field for field in request.fields.items()]
+        waiting = self._buffer[self._position :]
+        return b"".join([request.line, b"\r\n", *lines, b"\r\n", waiting])
+
     # --- Responses --------------------------------------------------------------------------------
 
     def encode(

@@ -6,11 +6,15 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 import pytest
@@ -49,6 +53,7 @@ class Wrapped(Server):
 WRAPPER = """
 import errno, json, os, signal, socket, sys
 from mpserve import master
+from mpserve.worker import Word
 def tell(what):
     os.write(2, b"told " + json.dumps(what).encode() + b"\\n")
 def outcome(deed, *arguments):
@@ -249,68 +254,61 @@ def test_no_module_is_loaded_while_serving(root: Path, form: str) -> None:
 # --- Who the workers are --------------------------------------------------------------------------
 
 
-@contextmanager
-def open_to_all(root: Path) -> Iterator[None]:
-    """Let everybody find `root`, which lies in directories of our own."""
-    directories = [each for each in root.parents if each.stat().st_mode & 0o005 != 0o005]
-    modes = [each.stat().st_mode for each in directories]
-    for each in directories:
-        each.chmod(0o755)
-    try:
-        yield
-    finally:
-        for each, mode in zip(directories, modes, strict=True):
-            each.chmod(mode & 0o7777)
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A root that everybody can find: not all directories above those of pytest are."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        root = Path(directory) / "root"
+        root.mkdir(0o755)
+        (root / "hello.txt").write_bytes(b"hello\n")
+        yield root
 
 
 @needs_root
-def test_workers_are_the_user_that_is_named_and_nobody_else(serve: Serve, root: Path) -> None:
-    with open_to_all(root):
-        server = serve("--workers", "2", "--sandbox", "auto", *AS_NOBODY)
-        uid, gid = (psutil.Process(server.workers()[0]).uids(), psutil.Process(server.pid).uids())
-        lines = [status_of(pid) for pid in server.workers()]
+def test_workers_are_the_user_that_is_named_and_nobody_else(serve: Serve, public: Path) -> None:
+    server = serve("--workers", "2", "--sandbox", "auto", *AS_NOBODY, at=public)
+    uid, gid = (psutil.Process(server.workers()[0]).uids(), psutil.Process(server.pid).uids())
+    lines = [status_of(pid) for pid in server.workers()]
 
-        assert (uid.real, gid.real) == (65534, 0)
-        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-            assert {int(each[name], 16) for each in lines} == {0}
-        assert {each["Uid"] for each in lines} == {"\t".join(["65534"] * 4)}
-        assert {each["Groups"] for each in lines} == {"65534"}
-        assert content(server, "/hello.txt") == b"hello\n"
-        assert "as nobody" in server.stderr
-
-
-@needs_root
-def test_a_file_that_the_user_may_not_read_is_forbidden(serve: Serve, root: Path) -> None:
-    (root / "secret").write_bytes(b"x")
-    (root / "secret").chmod(0o600)
-    with open_to_all(root):
-        server = serve("--workers", "1", *AS_NOBODY)
-
-        assert get(server, "/secret").status == 403
+    assert (uid.real, gid.real) == (65534, 0)
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert {int(each[name], 16) for each in lines} == {0}
+    assert {each["Uid"] for each in lines} == {"\t".join(["65534"] * 4)}
+    assert {each["Groups"] for each in lines} == {"65534"}
+    assert content(server, "/hello.txt") == b"hello\n"
+    assert "as nobody" in server.stderr
 
 
 @needs_root
-def test_a_root_that_the_user_may_not_enter_is_refused_at_the_start(root: Path) -> None:
-    root.chmod(0o700)
-    with open_to_all(root):
-        command = [sys.executable, "-m", "mpserve", "--bind", "0", *AS_NOBODY, str(root)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+def test_a_file_that_the_user_may_not_read_is_forbidden(serve: Serve, public: Path) -> None:
+    (public / "secret").write_bytes(b"x")
+    (public / "secret").chmod(0o600)
+    server = serve("--workers", "1", *AS_NOBODY, at=public)
+
+    assert get(server, "/secret").status == 403
+
+
+@needs_root
+def test_a_root_that_the_user_may_not_enter_is_refused_at_the_start(public: Path) -> None:
+    public.chmod(0o700)
+    command = [sys.executable, "-m", "mpserve", "--bind", "0", *AS_NOBODY, str(public)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
 
     assert done.returncode == 3
-    assert f"nobody may not enter {str(root)!r}" in done.stderr
+    assert f"nobody may not enter {str(public)!r}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @needs_root
-def test_another_process_of_the_user_cannot_look_into_a_worker(serve: Serve, root: Path) -> None:
-    with open_to_all(root):
-        server = serve("--workers", "1", *AS_NOBODY)
-        (pid,) = server.workers()
-        peek = [
-            *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
-            *("--bounding-set=-all", "cat", f"/proc/{pid}/environ"),
-        ]
-        done = subprocess.run(peek, capture_output=True, text=True, check=False)
+def test_another_process_of_the_user_cannot_look_into_a_worker(serve: Serve, public: Path) -> None:
+    server = serve("--workers", "1", *AS_NOBODY, at=public)
+    (pid,) = server.workers()
+    peek = [
+        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+        *("--bounding-set=-all", "cat", f"/proc/{pid}/environ"),
+    ]
+    done = subprocess.run(peek, capture_output=True, text=True, check=False)
 
     assert done.returncode != 0
     assert "Permission denied" in done.stderr
@@ -405,3 +403,97 @@ def probe(worker):
         os.kill(server.pid, signal.SIGKILL)
 
         assert until(lambda: not psutil.pid_exists(pid))
+
+
+# --- A root that is replaced ----------------------------------------------------------------------
+
+
+def switch(link: Path, target: Path) -> None:
+    """Let `link` point to `target` from one moment to the next."""
+    new = link.with_name(f"{link.name}.new")
+    new.symlink_to(target)
+    new.rename(link)
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> tuple[Path, list[Path]]:
+    """A link that is served, and the directories that it is to point to, one after the other."""
+    directories = [tmp_path / f"release-{number}" for number in range(8)]
+    for directory in directories:
+        directory.mkdir()
+        (directory / "name.txt").write_text(directory.name)
+    link = tmp_path / "current"
+    link.symlink_to(directories[0])
+    return link, directories
+
+
+@needs_all
+def test_the_first_answer_after_a_switch_is_already_right(
+    serve: Serve, releases: tuple[Path, list[Path]]
+) -> None:
+    link, directories = releases
+    server = serve("--workers", "2", "--sandbox", "require", at=link)
+    seen = [content(server, "/name.txt").decode()]
+    for directory in directories[1:]:
+        switch(link, directory)
+        began = time.monotonic()
+        seen.append(content(server, "/name.txt").decode())
+        assert time.monotonic() - began < 1.0
+
+    assert seen == [directory.name for directory in directories]
+
+
+@needs_all
+def test_clients_that_stay_see_every_switch_and_lose_nothing(
+    serve: Serve, releases: tuple[Path, list[Path]]
+) -> None:
+    link, directories = releases
+    server = serve("--workers", "2", "--sandbox", "require", at=link)
+    for directory in directories[1:3]:
+        with ExitStack() as stack:
+            clients = []
+            for _ in range(40):
+                address = ("127.0.0.1", server.port)
+                client = stack.enter_context(socket.create_connection(address, timeout=10))
+                client.sendall(b"GET /name.txt HTTP/1.1\r\nHost: x\r\n\r\n")
+                clients.append(client.makefile("rb"))
+                first = read_answer(clients[-1])
+                assert first[0] == 200
+                stack.callback(client.close)
+                clients[-1].client = client  # type: ignore[attr-defined]
+            switch(link, directory)
+            for each in clients:
+                each.client.sendall(  # type: ignore[attr-defined]
+                    b"GET /name.txt HTTP/1.1\r\nHost: x\r\nX: 1\r\n\r\n"
+                    b"GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                )
+            answers = [(read_answer(each), read_answer(each)[0]) for each in clients]
+
+        assert set(answers) == {((200, directory.name.encode()), 404)}
+
+
+def read_answer(stream: BinaryIO) -> tuple[int, bytes]:
+    """The status and the content of the next answer."""
+    status = int(stream.readline().split()[1])
+    length = 0
+    while (line := stream.readline()) != b"\r\n":
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+    return status, stream.read(length)
+
+
+@needs_all
+def test_a_root_that_is_gone_for_a_while_is_missing_and_then_served(
+    serve: Serve, root: Path
+) -> None:
+    server = serve("--workers", "1", "--sandbox", "require")
+    root.rename(root.with_name("old"))
+    (victim,) = server.workers()
+    os.kill(victim, signal.SIGKILL)
+    assert until(lambda: set(server.workers()) not in ({victim}, set()))
+    missing = get(server, "/hello.txt").status
+    root.mkdir()
+    (root / "hello.txt").write_bytes(b"back\n")
+
+    assert (missing, content(server, "/hello.txt")) == (404, b"back\n")

@@ -539,3 +539,30 @@ def test_whether_the_client_may_still_be_sending(
     protocol.encode(request, OK, DATE, closing)
 
     assert protocol.lingering == lingering
+
+
+# --- What a request was read from -----------------------------------------------------------------
+
+
+def test_the_octets_of_a_request_make_the_same_request_again() -> None:
+    octets = b"GET /a HTTP/1.1\r\nHost: x\r\nCookie: a=1\r\nCookie: b=2\r\nX:  y \r\n\r\nGET /b"
+    first, again = Http1Protocol(Limits()), Http1Protocol(Limits())
+    first.receive(octets)
+    request = first.next_request()
+    assert request is not None
+    unanswered = first.unanswered(request)
+    assert unanswered is not None
+    again.receive(unanswered)
+
+    assert again.next_request() == request
+    assert unanswered.endswith(b"\r\n\r\nGET /b")
+
+
+@pytest.mark.parametrize("field", [b"Content-Length: 1", b"Transfer-Encoding: chunked"])
+def test_a_request_with_content_cannot_be_made_again(field: bytes) -> None:
+    protocol = Http1Protocol(Limits())
+    protocol.receive(b"GET /a HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % field)
+    request = protocol.next_request()
+    assert request is not None
+
+    assert protocol.unanswered(request) is None

@@ -1,0 +1,66 @@
+"""What becomes of requests that a confined worker cannot answer, because the root was replaced.
+
+It leaves their connections in the queue that all workers share, and from then on takes none from there.
+"""
+
+from __future__ import annotations
+
+import _socket
+import select
+from typing import TYPE_CHECKING, Final
+
+from mpserve.connection import Connection, Service
+from mpserve.listeners import peer_of
+
+if TYPE_CHECKING:
+    from mpserve.relay import Relay
+    from mpserve.sandbox import Reach
+
+# How many connections one event may bring in.
+TAKEN_AT_ONCE: Final = 32
+
+
+class Refuge:
+    """A worker's side of the queue."""
+
+    def __init__(self, service: Service, reach: Reach, relay: Relay) -> None:
+        self._service = service
+        self._reach = reach
+        self._relay = relay
+        self._lost = False
+        service.loop.add(
+            relay.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE, lambda _mask: self.take()
+        )
+
+    def __repr__(self) -> str:
+        return f"<Refuge {'root lost' if self._lost else 'root in reach'}>"
+
+    def root_lost(self) -> bool:
+        """Whether the root is another directory now, which we may not read. That lasts."""
+        if not self._lost and self._reach.lost():
+            self._lost = True
+            self._service.loop.remove(self._relay.fileno())
+        return self._lost
+
+    def give(self, sock: _socket.socket, octets: bytes) -> bool:
+        """Leave `sock` and its `octets` to another worker; whether there was room. Ours is to be closed."""
+        return self._relay.give(sock.fileno(), octets)
+
+    def take(self) -> None:
+        """Go on with connections that others have left."""
+        for _ in range(0 if self._lost else TAKEN_AT_ONCE):
+            waiting = self._relay.take()
+            if waiting is None:
+                return
+            self._go_on(*waiting)
+
+    def _go_on(self, sock: _socket.socket, octets: bytes) -> None:
+        try:
+            peer = peer_of(sock.getpeername())
+        except OSError:  # it has gone meanwhile
+            sock.close()
+            return
+        connection = Connection(self._service, sock, peer)
+        connection.readable = True  # what has come since was no event to us
+        self._service.welcome(connection)
+        self._service.loop.guarded(lambda: connection.take(octets))

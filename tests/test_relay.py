@@ -1,0 +1,83 @@
+"""The queue of connections that a worker could not answer."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from mpserve.relay import LONGEST, Relay
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    queue = Relay()
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A connection: a client's end, and ours."""
+    client, ours = socket.socketpair()
+    with client, ours:
+        yield client, ours
+
+
+def test_a_connection_comes_out_with_its_octets_and_lives_on(
+    relay: Relay, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    client, ours = pair
+    assert relay.give(ours.fileno(), b"GET /")
+    ours.close()
+    taken = relay.take()
+    assert taken is not None
+    sock, octets = taken
+    with sock:
+        sock.sendall(b"200")
+
+        assert (octets, client.recv(10)) == (b"GET /", b"200")
+        assert not os.get_inheritable(sock.fileno())
+
+
+def test_they_come_out_in_their_order(
+    relay: Relay, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    for octets in (b"first", b"second"):
+        relay.give(pair[1].fileno(), octets)
+    with ExitStack() as stack:
+        order = []
+        while waiting := relay.take():
+            stack.enter_context(waiting[0])
+            order.append(waiting[1])
+
+    assert order == [b"first", b"second"]
+
+
+def test_nothing_waits_at_first(relay: Relay) -> None:
+    assert relay.take() is None
+
+
+@pytest.mark.parametrize("octets", [b"", bytes(LONGEST + 1)], ids=["no octets", "too many"])
+def test_what_does_not_fit_is_refused(
+    relay: Relay, pair: tuple[socket.socket, socket.socket], octets: bytes
+) -> None:
+    assert not relay.give(pair[1].fileno(), octets)
+    assert relay.take() is None
+
+
+def test_a_full_queue_says_so_and_keeps_what_it_has(
+    relay: Relay, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    given = 0
+    while relay.give(pair[1].fileno(), bytes(LONGEST)):
+        given += 1
+    taken = 0
+    while waiting := relay.take():
+        waiting[0].close()
+        taken += 1
+
+    assert given == taken > 0
