@@ -1,4 +1,7 @@
-"""Write docs/settings.md from the declarations in mpserve/config.py; with --check, only compare."""
+"""Write what is said of the settings, from their declarations in mpserve/config.py; with --check, only compare.
+
+That is docs/settings.md, the man page, and what shells complete.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from completions import bash, fish, zsh
+from manual import manual
+
 from mpserve.config import Settings
 from mpserve.settings import SWITCH, Setting
 
-PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
+TOP = Path(__file__).parent.parent
 
 OPENING = """\
 # Settings
@@ -116,15 +122,28 @@ def row(setting: Setting[Any]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
+# Where the wheel has them below the prefix, they lie below share/.
+FILES = {
+    "docs/settings.md": page,
+    "share/man/man1/mpserve.1": manual,
+    "share/bash-completion/completions/mpserve": bash,
+    "share/zsh/site-functions/_mpserve": zsh,
+    "share/fish/vendor_completions.d/mpserve.fish": fish,
+}
+
+
 def main(arguments: list[str]) -> int:
-    """Write the page or, with --check, say whether it is as it would be written."""
-    if "--check" not in arguments:
-        PAGE.write_text(page(), "utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text("utf-8") == page():
-        return 0
-    print("docs/settings.md is out of date: run scripts/settings_doc.py", file=sys.stderr)
-    return 1
+    """Write the files or, with --check, say which is not as it would be written."""
+    status = 0
+    for name, made in FILES.items():
+        path = TOP / name
+        if "--check" not in arguments:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(made(), "utf-8")
+        elif not path.is_file() or path.read_text("utf-8") != made():
+            print(f"{name} is out of date: run scripts/settings_doc.py", file=sys.stderr)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

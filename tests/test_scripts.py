@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from mpserve.config import Settings
+
 TOP = Path(__file__).parent.parent
 SCRIPTS = TOP / "scripts"
 GENERATORS = [path for path in SCRIPTS.glob("*.py") if "--check" in path.read_text("utf-8")]
@@ -23,6 +25,13 @@ SHELL_SCRIPTS = [
     for path in (*SCRIPTS.iterdir(), TOP / ".ci" / "run")
     if path.is_file() and path.read_bytes().startswith((b"#!/bin/sh", b"#!/usr/bin/env bash"))
 ]
+# What a shell and man(1) know of the settings.
+SHARED = (
+    "share/man/man1/mpserve.1",
+    "share/bash-completion/completions/mpserve",
+    "share/zsh/site-functions/_mpserve",
+    "share/fish/vendor_completions.d/mpserve.fish",
+)
 TOOLS = (
     "cat",
     "chmod",
@@ -64,7 +73,9 @@ def test_the_settings_are_documented_as_they_are() -> None:
 def test_a_settings_page_that_is_out_of_date_is_noticed_and_mended(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / "docs").mkdir()
-    generator = shutil.copy(SCRIPTS / "settings_doc.py", tmp_path / "scripts")
+    for name in ("settings_doc.py", "manual.py", "completions.py"):
+        shutil.copy(SCRIPTS / name, tmp_path / "scripts")
+    generator = tmp_path / "scripts" / "settings_doc.py"
     page = tmp_path / "docs" / "settings.md"
     page.write_text("old")
     env = {"PYTHONPATH": str(TOP)}
@@ -74,8 +85,72 @@ def test_a_settings_page_that_is_out_of_date_is_noticed_and_mended(tmp_path: Pat
     after = run(sys.executable, generator, "--check", env=env)
 
     assert (before.returncode, after.returncode) == (1, 0)
-    assert before.stderr == "docs/settings.md is out of date: run scripts/settings_doc.py\n"
-    assert page.read_bytes() == (TOP / "docs" / "settings.md").read_bytes()
+    complaints = before.stderr.splitlines()
+    assert complaints[0] == "docs/settings.md is out of date: run scripts/settings_doc.py"
+    assert len(complaints) == len(SHARED) + 1
+    for name in ("docs/settings.md", *SHARED):
+        assert (tmp_path / name).read_bytes() == (TOP / name).read_bytes()
+
+
+def test_the_man_page_is_well_formed() -> None:
+    if shutil.which("groff") is None:
+        pytest.skip("groff is not installed")
+    done = run("groff", "-ww", "-man", "-Tascii", "-P-cbou", TOP / SHARED[0])
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--keepalive-timeout SEC" in done.stdout
+
+
+def completed(*words: str, at: Path) -> set[str]:
+    """What bash offers for the last of these words."""
+    program = (
+        f'. "{TOP / SHARED[1]}"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mpserve; '
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", program, "bash", *words], capture_output=True, text=True, check=True, cwd=at
+    )
+    assert done.stderr == ""
+    return set(done.stdout.splitlines()) - {""}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param(["--lo"], {"--log-format", "--log-level"}, id="flags"),
+        pytest.param(["--no-li"], {"--no-listing"}, id="a switch turned off"),
+        pytest.param(["--log-format", ""], {"combined", "common", "json"}, id="words"),
+        pytest.param(["--log-format", "=", "c"], {"combined", "common"}, id="after an equals sign"),
+        pytest.param(["--log-format", "="], {"combined", "common", "json"}, id="at an equals sign"),
+        pytest.param(["--config", "s"], {"site.toml", "site root"}, id="files"),
+        pytest.param(["--access-log", "of"], {"off"}, id="a file or a word"),
+        pytest.param(["--backlog", ""], set(), id="a number"),
+        pytest.param(["--listing", "s"], {"site root"}, id="the root"),
+    ],
+)
+def test_bash_completes_what_may_come(tmp_path: Path, words: list[str], expected: set[str]) -> None:
+    (tmp_path / "site.toml").touch()
+    (tmp_path / "site root").mkdir()
+
+    assert completed("mpserve", *words, at=tmp_path) == expected
+
+
+@pytest.mark.parametrize(("shell", "name"), [("zsh", 2), ("fish", 3)])
+def test_other_shells_can_read_their_completions(shell: str, name: int) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    done = run(shell, "-n", TOP / SHARED[name])
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", [1, 2, 3])
+def test_every_flag_can_be_completed(name: int) -> None:
+    text = (TOP / SHARED[name]).read_text("utf-8")
+    flags = [each.flag for each in Settings.declarations() if not each.argument]
+
+    missing = [flag for flag in flags if flag not in text and f"-l {flag[2:]} " not in text]
+    assert missing == []
 
 
 # --- The house rules of scripts -------------------------------------------------------------------
