@@ -1,15 +1,18 @@
-"""Killing workers while they serve. Only the workers of a server that the run itself has started.
+"""What may happen to a server while it serves: its workers die, hang, are replaced, become more and fewer. Only to a
+server that the run itself has started.
 
 A worker is stopped before it is killed, so that what it holds can be counted: these connections, and no
-others, may be lost.
+others, may be lost. By everything else nothing is.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
@@ -17,21 +20,36 @@ import psutil
 from loadtests.watch import Watch
 from tests.harness.server import workers_of
 
-INTERVAL = 4.0  # seconds between two deaths
+INTERVAL = 4.0  # seconds between two strikes
 STOP_TIMEOUT = 1.0  # seconds
 
 
 @dataclass(slots=True)
 class Chaos:
-    """The killer, and what may be lost because of it."""
+    """What is done to a server, in turn, and what may be lost because of it."""
 
     watch: Watch
     random: random.Random
     kills: int = 0
     excused: int = 0
+    turn: int = 0
+    stopped: int | None = None  # the worker that hangs at the moment
 
     def strike(self) -> str:
-        """Kill one worker with KILL. Return what was done, for the report."""
+        """Do the next thing. Return what was done, for the report."""
+        self.relent()
+        strike = STRIKES[self.turn % len(STRIKES)]
+        self.turn += 1
+        return strike(self)
+
+    def relent(self) -> None:
+        """Let the worker continue that was stopped."""
+        if self.stopped is not None:
+            send(self.stopped, signal.SIGCONT)
+            self.stopped = None
+
+    def kill(self) -> str:
+        """Kill one worker with KILL."""
         workers = workers_of(self.watch.master)
         if not workers:
             return "no worker to kill"
@@ -43,6 +61,40 @@ class Chaos:
         self.kills += 1
         self.excused += held
         return f"worker {pid} killed, with {held} connections"
+
+    def stop(self) -> str:
+        """Stop one worker, until the next look at the run: as if its disk hung."""
+        workers = workers_of(self.watch.master)
+        if not workers:
+            return "no worker to stop"
+        self.stopped = self.random.choice(workers)
+        send(self.stopped, signal.SIGSTOP)
+        return f"worker {self.stopped} stopped"
+
+    def reload(self) -> str:
+        """HUP: every worker retires."""
+        return self._tell(signal.SIGHUP, workers_of(self.watch.master))
+
+    def upgrade(self) -> str:
+        """USR2: every worker retires, and the master becomes another program."""
+        return self._tell(signal.SIGUSR2, workers_of(self.watch.master))
+
+    def more(self) -> str:
+        """TTIN: one worker more."""
+        return self._tell(signal.SIGTTIN, [])
+
+    def fewer(self) -> str:
+        """TTOU: the worker of the last slot retires."""
+        workers = workers_of(self.watch.master)
+        slots = {pid: slot_of(pid) for pid in workers}
+        last = max(slots.values(), default=0)
+        return self._tell(signal.SIGTTOU, [pid for pid in workers if slots[pid] == last])
+
+    def _tell(self, number: signal.Signals, retiring: list[int]) -> str:
+        self.watch.look()
+        self.watch.retired(retiring)
+        send(self.watch.master, number)
+        return f"{number.name.removeprefix('SIG')} to the master"
 
     def _kill(self, pid: int) -> int:
         """Kill a worker; how many connections went with it."""
@@ -56,6 +108,33 @@ class Chaos:
         finally:
             os.kill(pid, signal.SIGKILL)
         return held
+
+
+STRIKES: tuple[Callable[[Chaos], str], ...] = (
+    Chaos.kill,
+    Chaos.stop,
+    Chaos.reload,
+    Chaos.more,
+    Chaos.upgrade,
+    Chaos.fewer,
+)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may be gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def slot_of(pid: int) -> int:
+    """The slot that a worker's name tells; -1 if it tells none."""
+    try:
+        found = re.fullmatch(r"mpserve: w(\d+)", psutil.Process(pid).name())
+    except psutil.Error:
+        return -1
+    return int(found[1]) if found else -1
 
 
 def _wait_until_stopped(process: psutil.Process) -> None:

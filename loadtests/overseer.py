@@ -110,6 +110,8 @@ class Overseer:
     def end(self, users: int) -> None:
         """The run is over: no user begins anything new."""
         if self.running:
+            if self._chaos is not None:
+                self._chaos.relent()
             self._duration = time.monotonic() - self._began[1]
             self._note(self._duration, users, "")
             self.running = False
@@ -135,7 +137,10 @@ class Overseer:
         return chaos.Chaos(self._watch, random.Random(self.commission.scenario))
 
     def _strike(self, at: float) -> str:
-        if self._chaos is None or at - self._last_strike < chaos.INTERVAL:
+        if self._chaos is None:
+            return ""
+        self._chaos.relent()
+        if at - self._last_strike < chaos.INTERVAL:
             return ""
         self._last_strike = at
         return self._chaos.strike()

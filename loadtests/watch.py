@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import psutil
@@ -18,6 +19,7 @@ from tests.harness.server import workers_of
 
 VANISHED = "vanished"
 KILLED = "killed by the run"
+RETIRED = "retired by the run"
 WARM = 4  # memory is compared from a fourth of the run on: until then caches fill, as they should
 
 
@@ -82,6 +84,12 @@ class Watch:
         """Note that this worker does not end by itself."""
         if pid in self._lives:
             self._lives[pid].fate = KILLED
+
+    def retired(self, pids: Iterable[int]) -> None:
+        """Note that these workers are told to end, and may do so when they have finished."""
+        for pid in pids:
+            if pid in self._lives:
+                self._lives[pid].fate = RETIRED
 
     def workers(self) -> tuple[Worker, ...]:
         """Every worker that was seen."""

@@ -48,7 +48,7 @@ def kill(scene: Scene) -> None:
     """KILL a worker, after counting what it holds; wait for another in its place."""
     scene.chaos.watch.master = scene.subject.master
     count = len(scene.subject.workers())
-    scene.chaos.strike()
+    scene.chaos.kill()
     scene.subject.await_workers(count)
 
 

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import psutil
 import pytest
 
 from loadtests.chaos import Chaos
-from loadtests.watch import KILLED, VANISHED, Busyness, Look, Watch, look_at
+from loadtests.watch import KILLED, RETIRED, VANISHED, Busyness, Look, Watch, look_at
 from tests.harness.server import workers_of
 
 # Two children accept on one listener each, say so, and wait; a third word on standard input ends them.
@@ -155,6 +156,38 @@ def test_a_strike_kills_one_worker_and_counts_what_it_held(family: Family) -> No
     assert word == f"worker {pid} killed, with 1 connections"
     assert (chaos.kills, chaos.excused) == (1, 1)
     assert {worker.pid: worker.fate for worker in watch.workers()}[pid] == KILLED
+
+
+def test_the_next_strike_stops_a_worker_until_it_relents(family: Family) -> None:
+    chaos = Chaos(Watch(family.process.pid), random.Random(1), turn=1)
+    word = chaos.strike()
+    pid = chaos.stopped
+    assert pid is not None
+    process = psutil.Process(pid)
+    while process.status() != psutil.STATUS_STOPPED:
+        pass
+    chaos.relent()
+    while process.status() == psutil.STATUS_STOPPED:
+        pass
+
+    assert word == f"worker {pid} stopped"
+    assert chaos.stopped is None
+    assert chaos.kills == 0
+
+
+def test_the_strikes_that_follow_are_told_to_the_master(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, signal.Signals]] = []
+    monkeypatch.setattr("loadtests.chaos.send", lambda pid, number: sent.append((pid, number)))
+    watch = Watch(family.process.pid)
+    watch.begin()
+    chaos = Chaos(watch, random.Random(1), turn=2)
+    words = [chaos.strike() for _ in range(4)]
+
+    assert words == [f"{name} to the master" for name in ("HUP", "TTIN", "USR2", "TTOU")]
+    assert [pid for pid, _ in sent] == [family.process.pid] * 4
+    assert {worker.fate for worker in watch.workers()} == {RETIRED}
 
 
 def test_with_nobody_left_a_strike_says_so(family: Family) -> None:
