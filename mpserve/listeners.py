@@ -39,6 +39,9 @@ TCP_OPTIONS: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE[2]),
     (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT),
 )
+# linux: SO_BINDTOIFINDEX, and the number of an interface that nothing comes from.
+SO_BINDTOIFINDEX: Final = 62
+NO_INTERFACE: Final = 2**31 - 1
 UNIX_MODE: Final = 0o660
 # What a socket without an IPv6 stack behind it answers.
 NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
@@ -71,6 +74,20 @@ class Listener:
     def of_slot(self, slot: int) -> socket.socket:
         """The socket whose connections are `slot`'s first."""
         return self.sockets[slot % len(self.sockets)]
+
+    def turn_away(self) -> None:
+        """Refuse whoever comes from now on, by any process; who has come waits to be accepted. For ever.
+
+        Between the last accept of a queue that is never empty and its close somebody would come, and be reset.
+        A socket bound to another interface is not found by a new SYN, while its queue stays as it is. It cannot
+        be bound back without privileges: not for sockets that others keep.
+        """
+        for sock in self.sockets:
+            if self.key and sock.family != socket.AF_UNIX:
+                with contextlib.suppress(
+                    OSError
+                ):  # a kernel before 5.7: then it is as it always was
+                    sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NO_INTERFACE)
 
     def close(self) -> None:
         """Close our copies. A Unix socket's file goes too, if it is still ours."""

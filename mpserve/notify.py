@@ -47,6 +47,11 @@ class Notifier:
     def __repr__(self) -> str:
         return f"<Notifier {self._address or 'nobody'!r} every {self.interval} s>"
 
+    @property
+    def heard(self) -> bool:
+        """Whether there is somebody at the other end, who may keep what we have stored."""
+        return self._socket is not None
+
     @classmethod
     def of(cls, environ: Mapping[str, str], pid: int) -> Notifier:
         """The notifier that systemd asks process `pid` for in this environment."""

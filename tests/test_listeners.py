@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mpserve.config import Address, ConfigError
-from mpserve.listeners import NOTSENT_LOWAT, Listener, listen, peer_of
+from mpserve.listeners import NOTSENT_LOWAT, Listener, listen, listen_on, peer_of
 
 Listen = Callable[..., list[Listener]]
 
@@ -93,6 +94,45 @@ def test_accepted_sockets_inherit_the_options(listening: Listen) -> None:
         )
 
     assert (1, NOTSENT_LOWAT, 1) == options
+
+
+@pytest.mark.parametrize("address", [tcp(), tcp(host="")], ids=["one host", "every host"])
+def test_whoever_comes_is_turned_away_and_who_has_come_is_not(
+    listening: Listen, address: Address
+) -> None:
+    (listener,) = listening(address, slots=3)
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port_of(listener))))
+            for _ in range(20)
+        ]
+        # The kernel shows a connection when there is something to read: these it has not shown yet.
+        for client in clients[:10]:
+            client.sendall(b"x")
+        listener.turn_away()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port_of(listener)))
+        for client in clients[10:]:
+            client.sendall(b"x")
+        for sock in [sock for each in listener.sockets for sock in waiting_in(each)]:
+            sock.sendall(b"welcome")
+            sock.close()
+        listener.close()
+
+        assert [client.recv(7) for client in clients] == [b"welcome"] * 20
+
+
+def waiting_in(sock: socket.socket) -> Iterator[socket.socket]:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield sock.accept()[0]
+
+
+def test_nobody_is_turned_away_from_a_socket_that_somebody_else_keeps() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        listen_on(kept).turn_away()
+
+        socket.create_connection(kept.getsockname()).close()
 
 
 def test_a_second_server_on_the_same_address_is_refused(listening: Listen) -> None:

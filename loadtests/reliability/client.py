@@ -114,7 +114,10 @@ class Load:
             if now - looked > LOOK:
                 looked = now
                 self._give_up_on_the_late(now)
-            for fd, _ in self._epoll.poll(self._patience(begin, now), 256):
+            patience = self._patience(begin, now)
+            events = self._epoll.poll(patience, 256)
+            self.counts.late = max(self.counts.late, time.monotonic() - now - patience)
+            for fd, _ in events:
                 talk = self._talks.get(fd)
                 if talk is not None:
                     self._on_event(talk)

@@ -34,6 +34,9 @@ class Counts:
     reused_answered: int = 0
     turned_away: int = 0  # refused after the server was told to stop: that is its right
     idle_ends: int = 0  # a reused connection ended while nothing was asked: nothing is lost by it
+    late: float = (
+        0.0  # seconds that the load itself was late, at worst: no latency is truer than that
+    )
     losses: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     began: array[float] = field(default_factory=lambda: array("d"))  # monotonic, of fresh ones
@@ -49,6 +52,7 @@ class Counts:
         """Add what another load has seen."""
         for name in ("fresh", "answered", "reused", "reused_answered", "turned_away", "idle_ends"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.late = max(self.late, other.late)
         self.losses.update(other.losses)
         self.examples = (self.examples + other.examples)[:5]
         self.began.extend(other.began)

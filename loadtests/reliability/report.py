@@ -24,7 +24,7 @@ COLUMNS = (
     "held by the killed",
     "lost beyond",
 )
-LATENCY = ("action", "server", "samples", "p50", "p99", "p99.9", "worst", "command")
+LATENCY = ("action", "server", "samples", "p50", "p99", "p99.9", "worst", "client late", "command")
 
 
 def title_of(action: str) -> str:
@@ -58,9 +58,10 @@ def latency_cells(row: Row) -> list[str]:
     """How long fresh connections took meanwhile, as a line of the second table."""
     command = f"`--only {row.action} --server {row.server}`"
     if row.latency is None:
-        return [title_of(row.action), row.server, "0", "", "", "", "", command]
-    times = (row.latency.p50, row.latency.p99, row.latency.p999, row.latency.worst)
-    samples = f"{row.latency.samples:,}"
+        return [title_of(row.action), row.server, "0", "", "", "", "", "", command]
+    found = row.latency
+    times = (found.p50, found.p99, found.p999, found.worst, row.late)
+    samples = f"{found.samples:,}"
     return [title_of(row.action), row.server, samples, *map(milliseconds, times), command]
 
 

@@ -32,6 +32,7 @@ class Row:
     idle_ends: int
     held: int  # connections of the workers that the run killed
     losses: dict[str, int]
+    late: float  # milliseconds that the load itself was late, at worst
     latency: Latency | None  # of fresh connections begun while it was done
     problems: list[str]  # what the server did not do
     examples: list[str]

@@ -220,6 +220,7 @@ def summary(server: str, action: str, rounds: Sequence[Round]) -> Row:
         idle_ends=counts.idle_ends,
         held=sum(each.held for each in rounds),
         losses=dict(counts.losses),
+        late=round(1000 * counts.late, 1),
         latency=latency(counts.during(windows)),
         problems=[problem for each in rounds for problem in each.problems],
         examples=counts.examples,

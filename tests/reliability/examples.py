@@ -20,6 +20,7 @@ KILL = Row(
     idle_ends=2,
     held=8,
     losses={Loss.AFTER.value: 3, Loss.REUSED.value: 5},
+    late=1.5,
     latency=Latency(900, 0.31, 4.2, 9.0, 123.0),
     problems=[],
     examples=["ended after the request: ECONNRESET after 0 octets"],
