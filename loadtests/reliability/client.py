@@ -28,6 +28,7 @@ from tests.harness.reader import Closed, Faulty, Reader, Silent
 
 TIMEOUT = 10.0  # seconds without the whole answer
 AT_ONCE = 6000  # connections, at most: below the limit of open files
+BURST = 32  # begun in one turn of the loop, at most: whoever is begun asks soon, however late the load is
 HESITANT = 8  # one fresh connection of so many
 HESITATION = (0.005, 0.060)  # seconds between connecting and asking
 PAUSE = (0.001, 0.030)  # seconds between two requests on a reused connection
@@ -114,10 +115,7 @@ class Load:
             if now - looked > LOOK:
                 looked = now
                 self._give_up_on_the_late(now)
-            patience = self._patience(begin, now)
-            events = self._epoll.poll(patience, 256)
-            self.counts.late = max(self.counts.late, time.monotonic() - now - patience)
-            for fd, _ in events:
+            for fd, _ in self._epoll.poll(self._patience(begin, now), 256):
                 talk = self._talks.get(fd)
                 if talk is not None:
                     self._on_event(talk)
@@ -133,7 +131,9 @@ class Load:
         return self._turned_away or self.counts.fresh >= self.order.fresh
 
     def _open_what_is_due(self, elapsed: float) -> None:
-        due = min(self.order.fresh, int(elapsed * self.order.rate) + 1)
+        due = min(self.order.fresh, self.counts.fresh + BURST, int(elapsed * self.order.rate) + 1)
+        if self.counts.fresh < due:
+            self.counts.late = max(self.counts.late, elapsed - self.counts.fresh / self.order.rate)
         while self.counts.fresh < due and len(self._talks) < AT_ONCE and not self._turned_away:
             self.counts.fresh += 1
             self._open(reused=False)
@@ -245,7 +245,9 @@ class Load:
             self._on_fresh_answer(talk)
         else:
             kind = Loss.REUSED if talk.asked > 1 else Loss.AFTER
-            self._lose(talk, kind, f"{how} after {len(talk.octets)} octets")
+            asked, now = talk.asked_at - talk.began, time.monotonic() - talk.began
+            when = f"connected {1000 * now:.0f} ms before and asked {1000 * (now - asked):.0f} ms before"
+            self._lose(talk, kind, f"{how} after {len(talk.octets)} octets, {when}")
 
     def _on_fresh_answer(self, talk: Talk) -> None:
         if not self._right(talk):
