@@ -83,6 +83,7 @@ def take_over(new: Edition, old: Edition, notifier: Notifier) -> None:
     for listener in old.missing_from(new):
         for name, _ in listener.stored():
             notifier.unstore(name)
+        listener.turn_away()
         for sock in listener.sockets:
             accept_at_once(sock)
     old.close_but_for(new)

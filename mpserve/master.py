@@ -294,6 +294,8 @@ class Master:
         self.situation.kill_at = time.monotonic() + limit + KILL_MARGIN
         # Our copies go first: the last worker to leave accepts what waits, and then closes.
         for listener in self.edition.listeners:
+            if not self._notify.heard:  # else systemd may keep them for the next of us
+                listener.turn_away()
             listener.unlink()
             listener.close()
         self.edition.listeners = []

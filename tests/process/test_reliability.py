@@ -13,7 +13,7 @@ from tests.harness import peers
 
 pytestmark = pytest.mark.slow
 
-SHORT = ("nothing", "kill", "stop-0.8", "term")
+SHORT = ("nothing", "kill", "stop-0.8", "hup", "broken", "scale", "term")
 
 
 @pytest.fixture
