@@ -41,6 +41,9 @@ STEPS_PER_TURN: Final = 32
 # What a client may still send when its answer was the last; beyond that it is left to wait unread.
 LINGER_SIZE: Final = 1024 * 1024
 
+# Who takes what the socket held within so many seconds is fast.
+FAST_WITHIN: Final = 0.1
+
 # One registration serves every state: edge-triggered, so that no epoll_ctl follows a change of state.
 # After an event of its kind, `readable` stays set until recv says that nothing is left.
 EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -189,7 +192,9 @@ class Connection:
     def on_deadline(self) -> None:
         """The state has lasted too long."""
         try:
-            if self.state is SENDING:
+            if self.state is SENDING and self.transport.drains():
+                self._enter(SENDING, self._service.config.timeouts.send)
+            elif self.state is SENDING:
                 self._service.stalled += 1
                 self.reset()
             elif self.state is READING and self.protocol.head_begun:
@@ -269,7 +274,10 @@ class Connection:
             self.reset()
             return False
         if self.transport.sent > before:
-            self.deadline = self._service.loop.now + self._service.config.timeouts.send
+            deadline = self._service.loop.now + self._service.config.timeouts.send
+            if before and deadline - self.deadline < FAST_WITHIN:
+                self.transport.widen()
+            self.deadline = deadline
         if outcome is Flush.DONE:
             self._finish()
             return self.state is not CLOSED

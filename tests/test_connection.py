@@ -19,6 +19,7 @@ from mpserve.connection import Connection
 from mpserve.protocol.representation import Outcome, Resource
 from mpserve.protocol.target import Target
 from mpserve.states import State
+from mpserve.transport import Transport
 from tests.descriptors import open_descriptors
 from tests.dialogue import Dialogue, FakeService, dialogue_with, statuses
 
@@ -190,6 +191,41 @@ def test_a_reader_that_takes_nothing_is_reset_and_counted(dialogue: Dialogue) ->
     assert (State.SENDING, State.CLOSED, 1) == (before, dialogue.state, dialogue.service.stalled)
     exchange = dialogue.service.log.exchanges[0]
     assert 0 < exchange.content_sent < 4 << 20
+
+
+def test_a_reader_whose_socket_drains_is_not_reset(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draining = [True, False]
+    monkeypatch.setattr(Transport, "drains", lambda _transport: draining.pop(0))
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+    states = []
+    for _ in range(2):
+        dialogue.wait(30.1)
+        states.append(dialogue.state)
+
+    assert states == [State.SENDING, State.CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("within", "expected"),
+    [pytest.param(60.0, True, id="fast"), pytest.param(0.0, False, id="slow")],
+)
+def test_the_socket_of_a_fast_reader_may_hold_more(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch, within: float, expected: bool
+) -> None:
+    widened: list[Transport] = []
+    monkeypatch.setattr(connection_module, "FAST_WITHIN", within)
+
+    def widen(transport: Transport) -> None:
+        widened.append(transport)
+
+    monkeypatch.setattr(Transport, "widen", widen)
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+    before = len(widened)
+    dialogue.heard_out()
+
+    assert (before, len(widened) > 0) == (0, expected)
 
 
 def test_a_reader_that_takes_nothing_is_not_waited_for_because_it_sends(dialogue: Dialogue) -> None:

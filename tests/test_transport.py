@@ -20,6 +20,7 @@ from mpserve.transport import (
     GONE,
     SENDFILE_SIZE,
     TURN_SIZE,
+    WIDE_LOWAT,
     Disconnected,
     Flush,
     Transport,
@@ -246,3 +247,62 @@ def test_one_turn_sends_a_bounded_amount_in_bounded_calls(
     assert outcome is Flush.TURN_OVER
     assert set(counts) == {SENDFILE_SIZE}
     assert TURN_SIZE <= transport.sent <= TURN_SIZE + SENDFILE_SIZE
+
+
+# --- Fast clients ---------------------------------------------------------------------------------
+
+MANY_TIMES = 1_000_000  # more than the kernel can need
+
+
+@pytest.fixture
+def connected() -> Iterator[Pair]:
+    """A transport over TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    ours.setblocking(False)
+    transport = Transport(ours)
+    with theirs:
+        yield transport, theirs
+        transport.close()
+
+
+def test_a_wide_socket_may_hold_more(connected: Pair) -> None:
+    transport, _theirs = connected
+    transport.widen()
+    with socket.socket(fileno=os.dup(transport.fileno())) as sock:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == WIDE_LOWAT
+
+
+def test_a_wide_socket_drains_as_long_as_its_peer_takes_something(
+    connected: Pair, file: File
+) -> None:
+    transport, theirs = connected
+    transport.widen()
+    transport.push(b"head", [FileSpan(file, 0, 1 << 20)] * 64)
+    while transport.flush() is not Flush.WAITING:
+        pass
+    # What had been on its way may still arrive, but that comes to an end.
+    stopped = not all(transport.drains() for _ in range(MANY_TIMES))
+    theirs.recv(1 << 20)
+
+    assert stopped
+    assert any(transport.drains() for _ in range(MANY_TIMES))
+
+
+def test_what_is_sent_is_counted_anew(connected: Pair, file: File) -> None:
+    transport, _theirs = connected
+    transport.widen()
+    first = [transport.drains(), transport.drains()]
+    transport.push(b"head", (FileSpan(file, 0, 1000),))
+    transport.flush()
+
+    assert [*first, transport.drains()] == [True, False, True]
+
+
+def test_a_socket_that_is_not_wide_is_writable_soon_enough(connected: Pair, pair: Pair) -> None:
+    transport, _theirs = connected
+    unix, _ = pair
+    unix.widen()
+
+    assert (transport.drains(), unix.drains()) == (False, False)
