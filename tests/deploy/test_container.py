@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -95,6 +97,19 @@ def test_the_command_is_one_of_ours_on_the_port_that_is_exposed(tmp_path: Path) 
 
     assert [str(address.port) for address in loaded.bind] == [FINAL.last("EXPOSE").rest]
     assert loaded.access_log == "-"
+
+
+def test_the_health_check_asks_the_port_that_is_exposed_with_what_the_image_has() -> None:
+    check = FINAL.last("HEALTHCHECK")
+    command = json.loads(check.rest.strip().removeprefix("CMD "))
+    targets = [images.copied(copy)[1] for copy in FINAL.all("COPY")]
+    (limit,) = re.findall(r"^LIMIT = ([0-9.]+)", (FOLDER / "probe.py").read_text(), re.MULTILINE)
+
+    assert command[:3] == ["python", "-I", "-S"]
+    assert command[3] in targets
+    assert command[4:] == [f"127.0.0.1:{FINAL.last('EXPOSE').rest}", "/"]
+    # It says itself what was wrong, before the engine says that it took too long.
+    assert float(limit) < units.seconds(check.flags["timeout"])
 
 
 def test_check_accepts_the_command(tmp_path: Path) -> None:

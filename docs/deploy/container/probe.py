@@ -1,4 +1,4 @@
-"""Ask the server's admin address how it is: probe.py HOST:PORT /healthz. Exit status 0 if the answer is 200.
+"""Ask a server how it is: probe.py ADDRESS PATH, as in 127.0.0.1:8080 /. Exit status 0 if the answer is 200.
 
 For probes that are commands. It takes an interpreter without site packages, a socket and one line, because it runs
 every few seconds, and in an image that has no curl.
