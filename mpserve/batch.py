@@ -18,6 +18,7 @@ from socket import MSG_DONTWAIT
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from mpserve.config import Caches, Config
+from mpserve.counters import Counters
 from mpserve.filecache import FileCache, read_spans
 from mpserve.loop import Loop
 from mpserve.memo import MARKS, MOST_IGNORED, Memo, Prepared, ignored_fields, reduce
@@ -125,6 +126,7 @@ class Batch:
     __slots__ = (
         "_answers",
         "_cache",
+        "_counters",
         "_keepalive",
         "_limits",
         "_log",
@@ -135,11 +137,17 @@ class Batch:
         "_runs",
         "_singles",
         "_stopped",
-        "answered",
     )
 
     def __init__(
-        self, config: Config, caches: Caches, loop: Loop, cache: FileCache, log: Log, on_bug: OnBug
+        self,
+        config: Config,
+        caches: Caches,
+        loop: Loop,
+        cache: FileCache,
+        log: Log,
+        on_bug: OnBug,
+        counters: Counters,
     ) -> None:
         self._longest = min(LONGEST_HEAD, config.limits.head)
         self._memo = Memo(caches.octets, caches.files, self._longest)
@@ -148,12 +156,12 @@ class Batch:
         self._loop = loop
         self._log = log
         self._on_bug = on_bug
+        self._counters = counters
         self._limits = config.limits
         self._keepalive = config.timeouts.keepalive  # seconds
         self._singles: list[tuple[Repeating, bytes, Prepared]] = []
         self._runs: list[Run] = []
         self._stopped = False
-        self.answered = 0  # requests, by the whole worker
 
     def __repr__(self) -> str:
         return f"<Batch {len(self._singles)} heads, {len(self._runs)} runs, {self._memo!r}>"
@@ -237,7 +245,7 @@ class Batch:
             except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
                 self._on_bug(connection.take, bug)
 
-    def _answer_singles(  # noqa: C901  # by hand, as the head of the file says
+    def _answer_singles(  # noqa: C901, PLR0912  # by hand, as the head of the file says
         self, singles: list[tuple[Repeating, bytes, Prepared]]
     ) -> None:
         """One send for each: the hottest lines of the server."""
@@ -245,6 +253,8 @@ class Batch:
         moment = self._cache.next_moment(loop.now)
         date_line, deadline = loop.date_line, loop.now + self._keepalive
         logged = self._log.enabled
+        counters = self._counters
+        gone = octets_gone = same = place = 0  # `same`: answers in a row that one cell counts
         for connection, head, answer in singles:
             try:
                 if answer.moment != moment and not answer.agrees(moment):
@@ -263,7 +273,11 @@ class Batch:
                 if taken != answer.whole:
                     connection.repeat(head, answer, taken)
                     continue
-                self.answered += 1
+                if answer.place != place:
+                    counters.cells[place] += same
+                    place, gone, same = answer.place, gone + same, 0
+                same += 1
+                octets_gone += answer.length
                 if logged:
                     self._note(connection, head, answer)
                 if answer.persistent:
@@ -274,6 +288,9 @@ class Batch:
                     connection.close()
             except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
                 self._on_bug(connection.take, bug)
+        if same:
+            counters.cells[place] += same
+            counters.took(gone + same, octets_gone, time.monotonic() - loop.now)
 
     def _forget(self, connection: Repeating, head: bytes) -> None:
         """A witness disagrees: the answer is made anew."""
@@ -342,7 +359,7 @@ class Batch:
         while index < len(answers) and taken >= len(answers[index]):
             taken -= len(answers[index])
             index += 1
-        self.answered += index
+        self._counters.repeated(run.answers[:index], time.monotonic() - self._loop.now)
         if self._log.enabled:
             for head, answer in zip(run.heads[:index], run.answers, strict=False):
                 self._note(run.connection, head, answer)

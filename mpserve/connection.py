@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from mpserve.batch import Batch, Made
 from mpserve.config import Config
+from mpserve.counters import MEMO_MISSES, Counters
 from mpserve.filecache import FileCache, Looked
 from mpserve.loop import Loop
 from mpserve.memo import Prepared
@@ -79,6 +80,8 @@ class Service(Protocol):
     def cache(self) -> FileCache: ...
     @property
     def batch(self) -> Batch: ...
+    @property
+    def counters(self) -> Counters: ...
 
     def welcome(self, connection: Connection) -> None:
         """`connection` is there to stay."""
@@ -338,6 +341,7 @@ class Connection:
         if looked.resource is Outcome.BUSY:
             service.relieve()
             looked = service.cache.lookup(service.config.site, target, service.loop)
+        service.counters.looked_up(service.cache.hits, service.cache.misses)
         return looked
 
     def _hand_over(self, request: Request) -> bool:
@@ -360,6 +364,7 @@ class Connection:
         """Hand the response to the transport. Whatever may fail has been done before this."""
         loop = self._service.loop
         closing = self._service.draining
+        self._service.counters.cells[MEMO_MISSES] += 1
         head, pieces = self.protocol.encode(request, response, loop.date_line, closing=closing)
         self.exchange = Exchange(self.peer, request, line, response.status, loop.now, len(head))
         self.transport.push(head, pieces)
@@ -386,11 +391,12 @@ class Connection:
     def _conclude(self) -> None:
         """The exchange is over, complete or not: it is logged, and its file let go."""
         if self.exchange is not None:
-            self.exchange.sent = self.transport.sent
-            self._service.batch.answered += 1
-            wall = self._service.loop.wall
-            self._service.log.append(self.exchange, time.monotonic(), wall)
-            self.exchange = None
+            exchange, self.exchange = self.exchange, None
+            exchange.sent = self.transport.sent
+            service, ended = self._service, time.monotonic()
+            octets, duration = exchange.content_sent, ended - exchange.started
+            service.counters.answered(exchange.line, exchange.status, octets, duration)
+            service.log.append(exchange, ended, service.loop.wall)
 
     def _linger(self) -> None:
         self.transport.finish_sending()

@@ -41,7 +41,7 @@ class Looked:
 class FileCache:
     """Lookups by target. A descriptor is closed when cache, memo and connections have let go of it."""
 
-    __slots__ = ("_held", "_kept", "_moment", "_next_at", "_places", "_valid")
+    __slots__ = ("_held", "_kept", "_moment", "_next_at", "_places", "_valid", "hits", "misses")
 
     def __init__(self, octets: int, files: int, valid: float) -> None:
         self._kept: Generations[tuple[object, ...], Looked] = Generations(octets, files)
@@ -51,6 +51,7 @@ class FileCache:
         self._valid = valid  # seconds that witnesses are believed without being asked
         self._moment = 0
         self._next_at = 0.0  # monotonic seconds
+        self.hits = self.misses = 0  # lookups that were answered from here, and the others
 
     def __repr__(self) -> str:
         return f"<FileCache {self._kept!r}>"
@@ -72,8 +73,10 @@ class FileCache:
         if kept is not None and kept.witnesses is not None:
             moment = self.next_moment(loop.now)
             if all(each.agrees(moment) for each in kept.witnesses):
+                self.hits += 1
                 return kept
             self._kept.drop(key)
+        self.misses += 1
         resource, sight = read(files.lookup(site, target, loop.wall), site, loop.wall)
         if not self._kept.keeps or (isinstance(resource, Found) and sight is None):
             return Looked(resource, None)

@@ -524,6 +524,7 @@ class Master:
                 logger.error("worker %d cannot start (%s); giving up", number, cause)
             self.situation.boot_failed = True
             return
+        self.scoreboard.count("restarts")
         state = "died" if process.ready else "did not start"
         if slot not in self.situation.slots:
             logger.error("worker %d (pid %d) %s: %s", number, pid, state, cause)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from mpserve.counters import place_of
 from mpserve.generations import Cost, Generations
 from mpserve.protocol.message import FileSpan, Piece, Request
 from mpserve.witness import Witness
@@ -75,6 +76,7 @@ class Prepared:
         "one_span",
         "persistent",
         "pieces",
+        "place",
         "request",
         "size",
         "status",
@@ -97,6 +99,7 @@ class Prepared:
         self.request = request  # of its fields, those that the log prints and the key holds
         self.line = request.line
         self.status = status
+        self.place = place_of(request.method, status)  # the cell that counts it
         # What leaves in one call. It is kept in one piece, and cut once a second for a new Date: to put
         # it together for every request would take longer than all else that Python does for it.
         self.octets = b"".join((head, *content)) if small else head  # type: ignore[arg-type]  # all bytes

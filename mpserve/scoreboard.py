@@ -17,9 +17,30 @@ from enum import IntEnum
 from typing import Final
 
 # What is true of a process now.
-PROCESS: Final = ("pid slot generation state heartbeat_ns started_ns connections").split()
+PROCESS: Final = (
+    *("pid slot generation state heartbeat_ns started_ns connections").split(),
+    *("reading sending idle lingering").split(),  # of the connections
+)
+# Answers by the method that was asked with and the class of their status. Whatever a client sends, these
+# are all there are.
+METHODS: Final = ("GET", "HEAD", "OPTIONS", "other")
+CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
+ANSWERS: Final = [f"answers_{method}_{group}" for method in METHODS for group in CLASSES]
+# Answers by the seconds from the turn in which the head was complete to the last octet that the kernel
+# took. An answer counts in the first bucket whose bound it keeps.
+BOUNDS: Final = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+DURATIONS: Final = [f"within_{bound:g}" for bound in (*BOUNDS, float("inf"))]
+
 # What is added up, over all processes that ever were.
-COUNTERS: Final = ("accepted accepted_foreign requests stalled log_dropped").split()
+COUNTERS: Final = (
+    *("accepted accepted_foreign stalled log_dropped restarts octets duration_ns").split(),
+    *("memo_misses cache_hits cache_misses").split(),
+    *ANSWERS,
+    *DURATIONS,
+)
 CELLS: Final = (*PROCESS, *COUNTERS)
 # The place of each name in a row.
 CELL: Final = {name: place for place, name in enumerate(CELLS)}
@@ -140,6 +161,10 @@ class Scoreboard:
         row["state"] = State.FREE
         del self._rows[row.number]
         heapq.heappush(self._free, row.number)
+
+    def count(self, name: str) -> None:
+        """Add one to what no worker counts, but the master."""
+        self._gone[name] += 1
 
     def totals(self) -> dict[str, int]:
         """What all processes have counted, those that are gone and those that are there."""

@@ -20,11 +20,13 @@ from mpserve import errorlog
 from mpserve.acceptor import ACCEPT_SWEEP, Acceptor
 from mpserve.batch import Batch
 from mpserve.connection import Connection
+from mpserve.counters import Counters
 from mpserve.filecache import FileCache
 from mpserve.loop import Loop
 from mpserve.process import Memory
 from mpserve.refuge import Refuge
 from mpserve.scoreboard import State
+from mpserve.states import IDLE, LINGERING, READING, SENDING
 from mpserve.supervision import RETIRING_TIMEOUT
 from mpserve.visitor import Visitor
 
@@ -59,6 +61,13 @@ MEMORY_ERRORS_WITHIN: Final = 60.0
 
 # Each of the two caches may hold this part of the descriptors open.
 CACHE_SHARE: Final = 8
+# What the scoreboard shows of the connections.
+SHOWN: Final = (
+    (READING, "reading"),
+    (SENDING, "sending"),
+    (IDLE, "idle"),
+    (LINGERING, "lingering"),
+)
 
 
 class Word(IntEnum):
@@ -102,7 +111,8 @@ class Worker:
         self.loop = Loop(self.on_bug)
         caches = affordable(config.caches)
         self.cache = FileCache(caches.octets, caches.files, caches.valid)
-        self.batch = Batch(config, caches, self.loop, self.cache, log, self.on_bug)
+        self.counters = Counters(row.cells)
+        self.batch = Batch(config, caches, self.loop, self.cache, log, self.on_bug, self.counters)
         self.connections: set[Connection] = set()
         self.draining = False
         self.stalled = 0  # responses that were reset because the client took nothing for too long
@@ -265,9 +275,11 @@ class Worker:
         row = self.row
         row["heartbeat_ns"] = time.monotonic_ns()
         row["connections"] = len(self.connections)
+        states = [each.state for each in self.connections]
+        for state, name in SHOWN:
+            row[name] = states.count(state)
         row["stalled"] = self.stalled
         row["log_dropped"] = self.log.dropped
-        row["requests"] = self.batch.answered
         self._look_for_wear()
 
     def wear_out(self, word: Word) -> None:
@@ -279,7 +291,7 @@ class Worker:
     def _look_for_wear(self) -> None:
         self.root_lost()
         upkeep = self.config.upkeep
-        if upkeep.max_requests and self.batch.answered >= upkeep.max_requests:
+        if upkeep.max_requests and self.counters.answers >= upkeep.max_requests:
             self.wear_out(Word.MAX_REQUESTS)
         elif upkeep.max_rss and not self._outworn and self._memory.octets() > upkeep.max_rss:
             self.wear_out(Word.MAX_RSS)

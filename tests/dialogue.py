@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from mpserve.batch import Batch
 from mpserve.config import Config
 from mpserve.connection import Connection
+from mpserve.counters import Counters
 from mpserve.filecache import FileCache
 from mpserve.loop import Loop
 from mpserve.protocol.message import Exchange
@@ -83,6 +84,7 @@ class FakeService:
     complaints: list[str] = field(default_factory=list)
     stayed: list[Connection] = field(default_factory=list)
     gone: list[Connection] = field(default_factory=list)
+    counters: Counters = field(default_factory=Counters)
     loop: Loop = field(init=False)
     cache: FileCache = field(init=False)
     batch: Batch = field(init=False)
@@ -92,7 +94,13 @@ class FakeService:
         self.loop = Loop(self.on_bug)
         self.cache = FileCache(caches.octets, caches.files, caches.valid)
         self.batch = Batch(
-            self.config, self.config.caches, self.loop, self.cache, self.log, self.on_bug
+            self.config,
+            self.config.caches,
+            self.loop,
+            self.cache,
+            self.log,
+            self.on_bug,
+            self.counters,
         )
 
     def welcome(self, connection: Connection) -> None:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "mpserve"
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
     "linux notify process processors scoreboard settings supervision protocol.grammar protocol.media protocol.message",
-    "configfile protocol.coding protocol.target seccomp",
+    "configfile counters protocol.coding protocol.target seccomp",
     "protocol.representation",
     "protocol.conditional protocol.http1 protocol.ranges",
     "config destination generations listing tree witness",

@@ -14,11 +14,13 @@ import pytest
 from mpserve import loop as loop_module
 from mpserve.batch import LONGEST_HEAD, RUN_SIZE, Batch, Made, send_span
 from mpserve.config import Config, load
+from mpserve.counters import Counters, place_of
 from mpserve.filecache import FileCache
 from mpserve.loop import Loop
 from mpserve.memo import MOST_IGNORED, Prepared
 from mpserve.protocol.http1 import Http1Protocol
 from mpserve.protocol.message import FileSpan, Piece
+from mpserve.scoreboard import CELL, DURATIONS
 from mpserve.witness import Witness
 from tests.dialogue import PEER, FakeLog, FakeTime, re_raise
 from tests.fakes import FakeFile
@@ -112,8 +114,15 @@ class Stage:
         self.loop = Loop(re_raise)
         self.loop.close()
         self.cache = FileCache(1 << 20, 100, 0.0)
+        self.counters = Counters()
         self.batch = Batch(
-            self.config, self.config.caches, self.loop, self.cache, self.log, self._noted
+            self.config,
+            self.config.caches,
+            self.loop,
+            self.cache,
+            self.log,
+            self._noted,
+            self.counters,
         )
 
     def _noted(self, handler: Callable[..., None], bug: Exception) -> None:
@@ -799,3 +808,31 @@ def test_its_repr_tells_what_waits(stage: Stage) -> None:
     stage.batch.add(stage.connection(), KNOWN * 2)
 
     assert repr(stage.batch).startswith("<Batch 1 heads, 1 runs, <Memo <Generations 2+0, ")
+
+
+def test_every_answer_that_has_gone_is_counted(stage: Stage) -> None:
+    other = head(line=b"HEAD /a.txt HTTP/1.1")
+    stage.learn(KNOWN, b"hello")
+    stage.learn(other)
+    for _ in range(3):
+        for octets in (KNOWN, KNOWN, other):
+            stage.batch.add(stage.connection(), octets)
+        stage.batch.answer()
+    cells = stage.counters.cells
+
+    assert (6, 3) == (cells[place_of(b"GET", 200)], cells[place_of(b"HEAD", 200)])
+    assert (30, 9) == (cells[CELL["octets"]], sum(cells[CELL[name]] for name in DURATIONS))
+
+
+def test_an_answer_that_did_not_go_whole_is_left_to_its_connection_to_count(stage: Stage) -> None:
+    stage.learn(KNOWN, bytes(4 << 20))
+    stage.say(KNOWN)
+
+    assert stage.counters.cells[place_of(b"GET", 200)] == 0
+
+
+def test_a_run_is_counted_head_by_head(stage: Stage) -> None:
+    stage.learn(KNOWN, b"hello")
+    stage.say(KNOWN * 3)
+
+    assert stage.counters.cells[place_of(b"GET", 200)] == 3

@@ -18,6 +18,7 @@ from mpserve.config import Site, load
 from mpserve.connection import Connection
 from mpserve.protocol.representation import Outcome, Resource
 from mpserve.protocol.target import Target
+from mpserve.scoreboard import ANSWERS, CELL
 from mpserve.states import State
 from mpserve.transport import Transport
 from tests.descriptors import open_descriptors
@@ -407,3 +408,12 @@ def test_a_file_that_cannot_be_read_on_ends_the_connection(
 
     assert dialogue.state is State.CLOSED
     assert "Input/output error" in dialogue.service.complaints[0]
+
+
+def test_every_answer_of_the_long_way_is_counted(dialogue: Dialogue) -> None:
+    dialogue.ask(b"GET /no-such-file HTTP/1.1\r\nHost: x\r\n\r\n")
+    dialogue.ask(b"nonsense\r\n\r\n")
+    cells = dialogue.service.counters.cells
+    totals = {name: cells[CELL[name]] for name in (*ANSWERS, "memo_misses") if cells[CELL[name]]}
+
+    assert totals == {"answers_GET_4xx": 1, "answers_other_4xx": 1, "memo_misses": 2}
