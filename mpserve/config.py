@@ -173,6 +173,7 @@ class Config:
     error_log_format: str
     log_level: str
     pid_file: str | None
+    admin: Address | None
     identity: Identity | None  # None: whoever starts the server
     sandbox: Demand
     upkeep: Upkeep
@@ -253,6 +254,16 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def parse_admin_address(text: str) -> Address:
+    """Where the master listens: a place that only this machine can reach."""
+    address = parse_address(text)
+    if address.public:
+        raise ConfigError(
+            f"{address} can be reached from elsewhere; name a loopback address or unix:/path"
+        )
+    return address
+
+
 def parse_unix_address(path: str) -> Address:
     """A Unix socket: an absolute path that fits into a socket address."""
     if not path.startswith("/") or "\0" in path:
@@ -331,6 +342,7 @@ WORKERS: Final[Kind[Workers]] = Kind("N|auto", f"{WORKER_COUNT.accepts}, or auto
 SYMLINKS: Final = Kind("inside|none|any", "inside, none or any", Symlinks)
 NAME: Final = Kind("NAME", "the name of a file, without a slash", parse_name)
 ADDRESS: Final = Kind("ADDRESS", "HOST:PORT, [IPv6]:PORT, PORT, :PORT or unix:/path", parse_address)
+ADMIN: Final = Kind("ADDRESS", "a loopback address or unix:/path", parse_admin_address)
 FIELD: Final = Kind("'NAME: VALUE'", "a field as in 'Name: value'", parse_field)
 ACCESS_LOG: Final = Kind("PATH|-|off", "a path, - or off", PATH.parse)
 FILE: Final = Kind("FILE", "a path", PATH.parse)
@@ -400,6 +412,13 @@ class Settings(Declared):
     )
     pid_file: Setting[str | None] = setting(
         None, "File for the process ID of the master.", PATH, _LISTENING
+    )
+    admin: Setting[Address | None] = setting(
+        None,
+        "Where the master answers /metrics, /healthz, /readyz and /status: a loopback address or "
+        "unix:/path.",
+        ADMIN,
+        _LISTENING,
     )
     affinity = setting(False, "Keep each worker on one processor of its own.", SWITCH, _LISTENING)
     max_requests = setting(
@@ -614,6 +633,7 @@ def build(layers: Sequence[Layer], environ: Mapping[str, str]) -> Config:
         error_log_format=settings.error_log_format,
         log_level=settings.log_level,
         pid_file=settings.pid_file,
+        admin=settings.admin,
         identity=identity_of(settings),
         sandbox=settings.sandbox,
         upkeep=Upkeep(
@@ -652,6 +672,10 @@ def check_addresses(settings: Settings) -> None:
         if address in seen and address.port != 0:
             raise ConfigError(f"{settings.where(Settings.bind)}: {address} is there twice")
         seen.add(address)
+    if settings.admin in seen and settings.admin.port != 0:
+        raise ConfigError(
+            f"{settings.where(Settings.admin)}: {settings.admin} serves files already (--bind)"
+        )
 
 
 def site_of(settings: Settings, environ: Mapping[str, str]) -> Site:

@@ -20,7 +20,7 @@ from mpserve.listeners import Listener, accept_at_once, relisten
 from mpserve.notify import Notifier, Passed
 
 # What a running server cannot change, and the flag that says it.
-FIXED: Final = {"pid_file": "--pid-file", "identity": "--user or --group"}
+FIXED: Final = {"pid_file": "--pid-file", "admin": "--admin", "identity": "--user or --group"}
 
 
 @dataclass(slots=True)

@@ -19,10 +19,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from mpserve import errorlog, sandbox
+from mpserve import __version__, errorlog, sandbox
+from mpserve.admin import Admin
 from mpserve.config import Config, ConfigError, warnings
 from mpserve.destination import STANDARD, STDERR, at_stream
 from mpserve.edition import Edition, naming, open_error_log, open_first, open_next, take_over
+from mpserve.exposition import Snapshot
 from mpserve.notify import Notifier, take_passed
 from mpserve.process import PidFile, name_process, pin, raise_open_file_limit, where_it_waits
 from mpserve.refuge import Refuge
@@ -89,6 +91,8 @@ class Master:
         self._pid_file: PidFile | None = None
         self._relay = Relay()
         self._pipes = Pipes()
+        self._admin: Admin | None = None
+        self._started = time.time()
         self._notify = Notifier.of(os.environ, os.getpid())
         self._signals: list[int] = []
         self._exit: int | None = None
@@ -120,6 +124,8 @@ class Master:
             with naming("--pid-file", config.pid_file):
                 self._pid_file = PidFile(config.pid_file)
         self._edition = open_first(config, take_passed(os.environ, os.getpid()), self._notify)
+        if config.admin is not None:
+            self._admin = Admin(config.admin, self._snapshot)
         self._go_by(config)
         self._catch_signals()
         name_process("mpserve: master")
@@ -138,7 +144,23 @@ class Master:
             signal.signal(number, lambda number, _frame: self._signals.append(number))
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
+    def _snapshot(self) -> Snapshot:
+        """What the admin address tells of us."""
+        return Snapshot(
+            version=__version__,
+            phase=self.situation.phase.name.lower(),
+            ready=self.situation.phase is Phase.SERVING,
+            pid=os.getpid(),
+            started=self._started,
+            uptime=time.time() - self._started,
+            listeners=tuple(listener.url for listener in self.edition.listeners),
+            totals=self.scoreboard.totals(),
+            workers=tuple(row.items() for row in self.scoreboard.rows),
+        )
+
     def _tear_down(self) -> None:
+        if self._admin is not None:
+            self._admin.close()
         if self._edition is not None:
             self._edition.close_but_for(None)
         if self._pid_file is not None:
@@ -151,6 +173,8 @@ class Master:
         poll = select.poll()
         poll.register(self._pipes.wakeup[0], select.POLLIN)
         poll.register(self._pipes.words[0], select.POLLIN)
+        if self._admin is not None:
+            poll.register(self._admin.fileno(), select.POLLIN)
         while True:
             now = time.monotonic()
             self._read_heartbeats()
@@ -160,6 +184,8 @@ class Master:
             if self._exit is not None:
                 return self._exit
             poll.poll(self._patience() * 1000 + 1)
+            if self._admin is not None:
+                self._admin.turn()
             self._drain_pipes()
             self._take_signals()
             self._reap()
@@ -212,6 +238,8 @@ class Master:
         plural = "" if workers == 1 else "s"
         lines = [f"mpserve: serving {root} with {workers} worker{plural}"]
         lines += [f"  {listener.url}" for listener in self.edition.listeners]
+        if self._admin is not None:
+            lines += [f"  admin: {listener.url}" for listener in self._admin.listeners]
         level = self.edition.plan.level
         lines.append(f"  sandbox: {level}")
         if self.edition.config.error_log != STANDARD:  # which has just heard it otherwise
@@ -443,6 +471,8 @@ class Master:
         status = EXIT_BUG
         try:
             os.close(self._pipes.life[1])
+            if self._admin is not None:
+                self._admin.leave()
             if self._pid_file is not None:
                 self._pid_file.leave()  # the lock is the master's life, not ours
             name_process(f"mpserve: w{row['slot']}")

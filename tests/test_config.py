@@ -69,6 +69,7 @@ def test_without_a_word_the_defaults_hold(root: str) -> None:
         error_log_format="text",
         log_level="info",
         pid_file=None,
+        admin=None,
         identity=None,
         sandbox=Demand.AUTO,
         upkeep=config.Upkeep(
@@ -92,7 +93,7 @@ def test_every_setting_has_a_flag(root: str, monkeypatch: pytest.MonkeyPatch) ->
         *("--user", "4711", "--group", "815", "--sandbox", "require"),
         *("--affinity", "--max-requests", "8", "--max-rss", "9"),
         *("--shutdown-delay", "5", "--hang-timeout", "6"),
-        *("--pid-file", "pid", "--any-root", root),
+        *("--pid-file", "pid", "--admin", "9090", "--any-root", root),
     ]
 
     assert load(argv, {}) == config.Config(
@@ -117,6 +118,7 @@ def test_every_setting_has_a_flag(root: str, monkeypatch: pytest.MonkeyPatch) ->
         error_log_format="json",
         log_level="debug",
         pid_file="pid",
+        admin=Address("127.0.0.1", 9090),
         identity=Identity("4711", 4711, 815, (815,)),
         sandbox=Demand.REQUIRE,
         upkeep=config.Upkeep(
@@ -340,6 +342,22 @@ FORMS = "must be HOST:PORT, [IPv6]:PORT, PORT, :PORT or unix:/path, not"
 )
 def test_what_is_no_address_is_refused(root: str, text: str, complaint: str) -> None:
     assert refusal(f"--bind={text}", root) == f"--bind: {complaint}"
+
+
+@pytest.mark.parametrize("text", [":9090", "0.0.0.0:9090", "[::]:9090", "192.0.2.1:9", "host:9"])
+def test_an_admin_address_that_others_can_reach_is_refused(root: str, text: str) -> None:
+    assert "can be reached from elsewhere" in refusal(f"--admin={text}", root)
+
+
+@pytest.mark.parametrize("text", ["9090", "localhost:9", "[::1]:9", "127.8.8.8:9", "unix:/run/a"])
+def test_an_admin_address_is_local(root: str, text: str) -> None:
+    assert load([f"--admin={text}", root], {}).admin == config.parse_address(text)
+
+
+def test_the_admin_address_is_none_of_those_that_serve_files(root: str) -> None:
+    found = refusal("--bind", "8000", "--admin", "127.0.0.1:8000", root)
+
+    assert found == "--admin: 127.0.0.1:8000 serves files already (--bind)"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""What an operator learns from a running server at its admin address."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.harness.server import Server
+from tests.process.conftest import Serve, content, get
+
+pytestmark = pytest.mark.slow
+
+
+def admin_port(server: Server) -> int:
+    found = re.search(r"admin: http://127\.0\.0\.1:(\d+)/", server.stderr)
+    assert found is not None
+    return int(found[1])
+
+
+def page(port: int, path: str) -> tuple[int, bytes]:
+    """Status and content of a page."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def status(port: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(page(port, "/status")[1])
+    return found
+
+
+def metric(port: int, name: str, **labels: str) -> float:
+    """The value of one sample, as Prometheus reads it."""
+    families = text_string_to_metric_families(page(port, "/metrics")[1].decode())
+    samples = (sample for family in families for sample in family.samples)
+    return next(each.value for each in samples if (each.name, each.labels) == (name, labels))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until that holds."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def answered(port: int) -> float:
+    """How many GETs were answered well."""
+    return metric(port, "mpserve_requests_total", method="GET", status="2xx")
+
+
+def has_answered(port: int, number: int) -> bool:
+    return answered(port) == number
+
+
+def all_serve_but(port: int, gone: set[int]) -> bool:
+    """Whether two workers serve, none of those."""
+    workers = status(port)["workers"]
+    serving = {each["pid"] for each in workers if each["state"] == "serving"}
+    return len(serving) == 2 and not serving & gone
+
+
+def test_every_request_is_counted_over_all_workers(serve: Serve) -> None:
+    server = serve("--workers", "3", "--admin", "0")
+    port = admin_port(server)
+    for _ in range(30):
+        content(server, "/hello.txt")
+        get(server, "/missing")
+
+    until(lambda: metric(port, "mpserve_request_duration_seconds_count") == 60)
+    assert answered(port) == 30
+    assert metric(port, "mpserve_requests_total", method="GET", status="4xx") == 30
+    assert metric(port, "mpserve_response_content_bytes_total") >= 30 * len(b"hello\n")
+    assert metric(port, "mpserve_ready") == 1
+
+
+def test_no_count_is_lost_with_a_worker_that_is_killed(serve: Serve) -> None:
+    server = serve("--workers", "2", "--admin", "0")
+    port = admin_port(server)
+    for expected in (10, 20, 30):
+        for _ in range(10):
+            content(server, "/hello.txt")
+        # An answer is counted when it has gone, and the client may be sooner than that.
+        until(partial(has_answered, port, expected))
+        killed = set(server.workers())
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        until(partial(all_serve_but, port, killed))
+
+    assert answered(port) == 30
+    assert metric(port, "mpserve_worker_restarts_total") == 6
+
+
+def test_the_public_port_knows_nothing_of_it(serve: Serve) -> None:
+    server = serve("--admin", "0")
+
+    assert [get(server, path).status for path in ("/metrics", "/status", "/healthz")] == [404] * 3
+
+
+def test_without_the_flag_there_is_no_admin_address(serve: Serve) -> None:
+    assert "admin" not in serve().stderr
+
+
+def test_a_server_that_stops_is_not_ready(serve: Serve) -> None:
+    server = serve("--workers", "1", "--admin", "0")
+    port = admin_port(server)
+    ready = page(port, "/readyz")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request("GET", "/big")
+    response = connection.getresponse()  # under way: the server waits for its end
+    server.signal(signal.SIGTERM)
+    until(lambda: page(port, "/readyz")[0] == 503)
+    stopping = page(port, "/readyz"), page(port, "/healthz")
+    response.read()
+    connection.close()
+
+    assert ready == (200, b"serving\n")
+    assert stopping == ((503, b"stopping\n"), (200, b"ok\n"))
+    assert server.wait() == 0
+
+
+def test_the_admin_address_answers_while_every_worker_is_stopped(serve: Serve) -> None:
+    server = serve("--workers", "2", "--admin", "0")
+    port = admin_port(server)
+    workers = server.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        found = page(port, "/healthz")
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+
+    assert found == (200, b"ok\n")
+
+
+def test_connections_are_shown_by_what_they_wait_for(serve: Serve) -> None:
+    server = serve("--workers", "1", "--admin", "0")
+    port = admin_port(server)
+    idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    idle.request("GET", "/hello.txt")
+    idle.getresponse().read()
+    until(lambda: metric(port, "mpserve_connections", state="idle") == 1)
+    idle.close()
+    until(lambda: metric(port, "mpserve_connections", state="idle") == 0)
