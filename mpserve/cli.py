@@ -24,7 +24,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 OLDEST_PYTHON = (3, 11)
 
 # Words that in the first place will name commands: none of them is to change its meaning one day.
-RESERVED = frozenset({"top", "compress", "audit", "explain", "trace", "probe"})
+RESERVED = frozenset({"compress", "audit", "explain", "trace", "probe"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,6 +75,10 @@ def refuse(why: str) -> int:
 
 def execute(words: Sequence[str]) -> int:
     """Serve, or do what is asked for in its place. Raises ConfigError."""
+    if words[:1] == ["top"]:
+        from mpserve.top import main as top
+
+        return top(words[1:])
     from mpserve import config
 
     command_line = config.command_line()

@@ -49,6 +49,9 @@ CELL: Final = {name: place for place, name in enumerate(CELLS)}
 # touched takes no memory.
 ROWS: Final = 4096
 
+# What the memory is called among the open files of a process.
+MEMORY: Final = "mpserve scoreboard"
+
 _MAGIC: Final = b"mpserve\n"
 _HEAD: Final = struct.Struct("8sQQQQ")  # magic, octets of the head, cells of a row, rows, used rows
 _USED: Final = 4  # the place in the head of the number of rows that were ever used
@@ -95,10 +98,10 @@ class Row:
 class Scoreboard:
     """All rows. Row 0 holds what the workers that are gone have counted."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, access: int = mmap.ACCESS_WRITE) -> None:
         """The board behind `fd`, whichever version made it. Raises ValueError if it is none."""
         self.fd = fd
-        with mmap.mmap(fd, 0) as whole:
+        with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as whole:
             magic, octets, self.width, rows, _ = _HEAD.unpack_from(whole)
             if magic != _MAGIC:
                 raise ValueError("not a scoreboard")
@@ -107,7 +110,7 @@ class Scoreboard:
         self.counters = counters
         self.place = {name: place for place, name in enumerate([*process, *counters])}
         self.first = octets // _OCTETS  # the place of row 0
-        self.memory = memoryview(mmap.mmap(fd, 0)).cast("Q")
+        self.memory = memoryview(mmap.mmap(fd, 0, access=access)).cast("Q")
         self._capacity = rows
         self._free: list[int] = []
         self._rows: dict[int, Row] = {}
@@ -118,7 +121,7 @@ class Scoreboard:
         """A new board, that goes on from these totals."""
         names = f"{' '.join(PROCESS)}\n{' '.join(COUNTERS)}".encode("ascii")
         octets = -(-(_HEAD.size + len(names)) // _PAGE) * _PAGE
-        fd = os.memfd_create("mpserve scoreboard", os.MFD_CLOEXEC)
+        fd = os.memfd_create(MEMORY, os.MFD_CLOEXEC)
         os.ftruncate(fd, octets + (rows + 1) * len(CELLS) * _OCTETS)
         os.pwrite(fd, _HEAD.pack(_MAGIC, octets, len(CELLS), rows, 0) + names, 0)
         board = cls(fd)
@@ -134,6 +137,11 @@ class Scoreboard:
     def rows(self) -> list[Row]:
         """The rows of all processes that have not been reaped."""
         return list(self._rows.values())
+
+    def look(self) -> None:
+        """Find the rows that are taken: for who only reads, and has claimed none of them."""
+        used = (Row(self, number) for number in range(1, self.memory[_USED] + 1))
+        self._rows = {row.number: row for row in used if row["state"] != State.FREE}
 
     def claim(self, slot: int, generation: int) -> Row:
         """A row for a process that is about to be forked. Raises OSError where none is left."""

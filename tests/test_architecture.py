@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "mpserve"
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
     "linux notify process processors scoreboard settings supervision protocol.grammar protocol.media protocol.message",
-    "configfile counters exposition protocol.coding protocol.target seccomp",
+    "configfile counters exposition toptable protocol.coding protocol.target seccomp",
     "protocol.representation",
     "protocol.conditional protocol.http1 protocol.ranges",
     "config destination generations listing tree witness",
@@ -25,7 +25,7 @@ LAYERS = (
     "visitor",
     "acceptor refuge",
     "edition worker",
-    "master",
+    "master top",
     "cli",
     "__main__",
 )
@@ -33,7 +33,7 @@ LAYER = {module: number for number, row in enumerate(LAYERS) for module in row.s
 
 # What a pure room must not touch: descriptors, sockets, signals, clocks, logs.
 IMPURE = {"logging", "os", "select", "signal", "socket", "time"}
-PURE = ("protocol.", "respond", "listing", "exposition", "seccomp", "supervision")
+PURE = ("protocol.", "respond", "listing", "exposition", "toptable", "seccomp", "supervision")
 
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path

@@ -140,7 +140,7 @@ def test_help_needs_no_other_word_to_be_right(capsys: Printed) -> None:
     assert capsys.readouterr().out.startswith("usage: ")
 
 
-@pytest.mark.parametrize("word", ["top", "compress", "audit", "explain", "trace", "probe"])
+@pytest.mark.parametrize("word", ["compress", "audit", "explain", "trace", "probe"])
 def test_a_reserved_word_is_no_directory(
     word: str, tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,15 +154,15 @@ def test_a_reserved_word_is_no_directory(
     )
 
 
-@pytest.mark.parametrize("argv", [["./top"], ["--listing", "top"]])
+@pytest.mark.parametrize("argv", [["./audit"], ["--listing", "audit"]])
 def test_a_directory_of_a_reserved_name_can_be_served(
     argv: list[str], tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "top").mkdir()
+    (tmp_path / "audit").mkdir()
     monkeypatch.chdir(tmp_path)
 
     assert cli.main(["--check", *argv]) == 0
-    assert f"'{tmp_path}/top'" in capsys.readouterr().out
+    assert f"'{tmp_path}/audit'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

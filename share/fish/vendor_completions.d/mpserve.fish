@@ -12,6 +12,7 @@ complete -c mpserve -l bind -d 'HOST:PORT, [IPv6]:PORT, PORT (on 127.0.0.1), :PO
 complete -c mpserve -l workers -d 'Worker processes; auto: one for each processor it may use, CPU quota included.' -x -a 'auto'
 complete -c mpserve -l backlog -d 'Connections that may wait to be accepted, in each listening socket.' -x
 complete -c mpserve -l pid-file -d 'File for the process ID of the master.' -r -F
+complete -c mpserve -l admin -d 'Where the master answers /metrics, /healthz, /readyz and /status: a loopback address or unix:/path.' -x
 complete -c mpserve -l affinity -d 'Keep each worker on one processor of its own.'
 complete -c mpserve -l no-affinity -d 'Not --affinity.'
 complete -c mpserve -l max-requests -d 'Replace a worker after so many answers, without loss; 0: never.' -x

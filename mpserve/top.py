@@ -1,0 +1,211 @@
+"""`mpserve top`: what a running server does, process by process, from outside.
+
+The figures are the scoreboard's, which the master holds open: the server is not asked, and need not be
+configured for it. Only whoever may look into the master's memory gets to see them: its user, and root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import mmap
+import os
+import select
+import shutil
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator, Sequence
+from typing import Final, NoReturn
+
+from mpserve.scoreboard import MEMORY, Scoreboard
+from mpserve.settings import ConfigError
+from mpserve.toptable import Reading, View, for_programs, table
+
+MASTER: Final = "mpserve: master"
+INTERVAL: Final = 1.0  # seconds between two readings
+# Added up for the master's line, though they are true of the moment alone.
+SUMMED: Final = ("connections", "reading", "sending", "idle", "lingering")
+
+# ECMA-48 and xterm: another screen, the cursor, the top left corner, the rest of a line and of the screen.
+ENTER: Final = "\x1b[?1049h\x1b[?25l"
+LEAVE: Final = "\x1b[?25h\x1b[?1049l"
+HOME, END_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+class Words(argparse.ArgumentParser):
+    """The words after `top`. What is wrong with them is one line, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"top: {message}")
+
+
+def parser() -> Words:
+    """What may be said after `top`."""
+    words = Words(
+        prog="mpserve top",
+        description="Show what a running server does, process by process. q ends it.",
+    )
+    words.add_argument("pid", nargs="?", type=int, help="the master; else it is looked for")
+    words.add_argument("--pid-file", help="file with the process ID of the master")
+    words.add_argument("--once", action="store_true", help="print one table and end")
+    words.add_argument("--json", action="store_true", help="print one reading as JSON and end")
+    return words
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what `argv` says; the exit status. Raises ConfigError."""
+    said = parser().parse_args(argv)
+    server = Server(master_pid(said.pid, said.pid_file))
+    if said.json:
+        print(json.dumps(for_programs(*two_readings(server)), indent=1))
+    elif said.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        before, now = two_readings(server)
+        width = shutil.get_terminal_size((200, 0)).columns
+        print("\n".join(table(before, now, width, sys.maxsize)))
+    else:
+        watch(server)
+    return 0
+
+
+def master_pid(pid: int | None, pid_file: str | None) -> int:
+    """The master that is meant. Raises ConfigError where there is none, or more than one."""
+    if pid is not None:
+        return pid
+    if pid_file is not None:
+        try:
+            with open(pid_file, encoding="ascii") as file:
+                return int(file.read())
+        except OSError as error:
+            raise ConfigError(f"top: --pid-file {pid_file}: {error.strerror}") from None
+        except ValueError:
+            raise ConfigError(f"top: --pid-file {pid_file}: there is no process ID in it") from None
+    found = running_masters()
+    if not found:
+        raise ConfigError("top: no server is running here")
+    if len(found) > 1:
+        raise ConfigError(
+            f"top: several servers are running: name one of {' '.join(map(str, found))}"
+        )
+    return found[0]
+
+
+def running_masters() -> list[int]:
+    """The process IDs of all servers on this machine."""
+    import psutil  # noqa: PLC0415  # costly, and no business of a server
+
+    # The kernel keeps 15 octets of a name.
+    return sorted(
+        each.pid for each in psutil.process_iter(["name"]) if each.info["name"] == MASTER[:15]
+    )
+
+
+def open_scoreboard(pid: int) -> Scoreboard:
+    """The scoreboard of the server `pid`. Raises ConfigError."""
+    directory = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(directory):
+            if os.readlink(f"{directory}/{name}").startswith(f"/memfd:{MEMORY}"):
+                fd = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+                return Scoreboard(fd, mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise ConfigError(f"top: there is no process {pid}") from None
+    except PermissionError:
+        raise ConfigError(
+            f"top: no right to look into process {pid}: it is another user's"
+        ) from None
+    raise ConfigError(f"top: process {pid} is no master of a server")
+
+
+class Server:
+    """A running server, seen from outside."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ConfigError when it is none, or not ours to look at."""
+        import psutil  # noqa: PLC0415  # as above
+
+        open_scoreboard(pid).close()
+        self._psutil = psutil
+        self._master = psutil.Process(pid)
+        self._started: float = self._master.create_time()  # epoch seconds
+        self._known: dict[int, psutil.Process] = {pid: self._master}
+
+    def read(self) -> View:
+        """The server now. Raises ConfigError when it is gone."""
+        board = open_scoreboard(self._master.pid)  # an upgrade may have made another
+        board.look()
+        rows = [row.items() for row in board.rows]
+        totals = board.totals()
+        board.close()
+        totals |= {name: sum(row.get(name, 0) for row in rows) for name in SUMMED}
+        workers = [self._reading(row["pid"], f"w{row['slot']}", row) for row in rows if row["pid"]]
+        workers.sort(key=lambda each: (each.numbers["slot"], each.pid))
+        master = self._reading(self._master.pid, "master", totals)
+        uptime = time.time() - self._started
+        return View(time.monotonic(), uptime, (master, *workers))
+
+    def _reading(self, pid: int, role: str, numbers: dict[str, int]) -> Reading:
+        errors = self._psutil.Error
+        seconds: float | None = None
+        pss: int | None = None
+        with contextlib.suppress(errors):
+            process = self._known.setdefault(pid, self._psutil.Process(pid))
+            times = process.cpu_times()
+            seconds = times.user + times.system
+        with contextlib.suppress(errors):
+            pss = self._known[pid].memory_full_info().pss if pid in self._known else None
+        return Reading(pid, role, seconds, pss, numbers)
+
+
+def two_readings(server: Server) -> tuple[View, View]:
+    """Two readings, so that there are rates."""
+    before = server.read()
+    time.sleep(INTERVAL)
+    return before, server.read()
+
+
+def watch(server: Server) -> None:
+    """Show the table until q is pressed, or the server ends."""
+    before: View | None = None
+    with screen() as keyboard:
+        while True:
+            now = server.read()
+            show(table(before, now, *os.get_terminal_size(sys.stdout.fileno())))
+            before = now
+            if select.select([keyboard], [], [], INTERVAL)[0] and wants_to_leave(keyboard):
+                return
+
+
+def show(lines: Sequence[str]) -> None:
+    """Put these lines over what the screen shows: nothing flickers."""
+    text = f"{END_OF_LINE}\n".join(lines)
+    sys.stdout.write(f"{HOME}{text}{END_OF_LINE}{REST_OF_SCREEN}")
+    sys.stdout.flush()
+
+
+def wants_to_leave(keyboard: int) -> bool:
+    """Whether q, or the end of the file, was among the keys."""
+    keys = os.read(keyboard, 64)
+    return not keys or b"q" in keys
+
+
+@contextlib.contextmanager
+def screen() -> Iterator[int]:
+    """A screen of our own, and the keys as they are pressed; afterwards the terminal is as it was."""
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        tty.setcbreak(keyboard)
+        sys.stdout.write(ENTER)
+        yield keyboard
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.stdout.write(LEAVE)
+        sys.stdout.flush()
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)

@@ -1,0 +1,177 @@
+"""`mpserve top` beside a running server, in a terminal and without one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.harness.server import REPOSITORY, Server
+from tests.process.conftest import Serve, content
+
+pytestmark = pytest.mark.slow
+
+COMMAND = (sys.executable, "-m", "mpserve", "top")
+
+
+def top(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run it without a terminal."""
+    return subprocess.run(
+        [*COMMAND, *words],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+class Terminal:
+    """A terminal of that many columns in which `mpserve top` runs."""
+
+    def __init__(self, columns: int, *words: str) -> None:
+        self.ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.before = termios.tcgetattr(self.ours)
+        self.process = subprocess.Popen(
+            [*COMMAND, *words],
+            cwd=REPOSITORY,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        self.theirs = theirs
+        self.text = ""
+
+    def until(self, word: str) -> None:
+        """Wait until that has been shown."""
+        deadline = time.monotonic() + 20
+        while word not in self.text:
+            assert time.monotonic() < deadline, self.text
+            self.text += os.read(self.ours, 65536).decode()
+
+
+@contextmanager
+def terminal(columns: int, *words: str) -> Iterator[Terminal]:
+    found = Terminal(columns, *words)
+    try:
+        yield found
+    finally:
+        found.process.kill()
+        found.process.wait()
+        os.close(found.ours)
+        os.close(found.theirs)
+
+
+def busy(serve: Serve) -> Server:
+    server = serve("--workers", "2")
+    for _ in range(5):
+        content(server, "/hello.txt")
+    return server
+
+
+def test_one_table_names_every_process(serve: Serve) -> None:
+    server = busy(serve)
+    done = top(str(server.pid), "--once")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    pids = {int(line.split()[1]) for line in done.stdout.splitlines()[3:]}
+    assert pids == {server.pid, *server.workers()}
+    assert "2 workers" in done.stdout
+    assert "5 requests" in done.stdout
+
+
+def test_the_figures_are_those_of_the_server_without_any_flag_of_it(serve: Serve) -> None:
+    server = busy(serve)
+    found = json.loads(top(str(server.pid), "--json").stdout)
+    master, *workers = found["processes"]
+
+    assert (found["pid"], master["requests"]) == (server.pid, 5)
+    assert [each["process"] for each in workers] == ["w0", "w1"]
+    assert sum(each["requests"] for each in workers) == 5
+    assert all(each["pss"] > 0 and each["state"] == "serving" for each in workers)
+
+
+def test_the_server_is_found_by_its_pid_file(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    server = serve("--pid-file", str(path))
+    found = json.loads(top("--pid-file", str(path), "--json").stdout)
+
+    assert found["pid"] == server.pid
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["1999999999"], "top: there is no process 1999999999"),
+        (["--pid-file", "/none/pid"], "top: --pid-file /none/pid: No such file or directory"),
+        (["--twice"], "top: unrecognized arguments: --twice"),
+        (["one"], "top: argument pid: invalid int value: 'one'"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line_and_status_2(words: list[str], complaint: str) -> None:
+    done = top(*words)
+
+    assert (2, f"mpserve: error: {complaint}\n", "") == (done.returncode, done.stderr, done.stdout)
+
+
+def test_a_process_that_is_no_server_is_refused() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        done = top(str(other.pid))
+        other.kill()
+
+    expected = f"mpserve: error: top: process {other.pid} is no master of a server\n"
+    assert (2, expected) == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_q_leaves_the_terminal_as_it_was(serve: Serve, columns: int) -> None:
+    server = busy(serve)
+    with terminal(columns, str(server.pid)) as shown:
+        shown.until("w1")
+        os.write(shown.ours, b"q")
+        status = shown.process.wait(20)
+        shown.until("\x1b[?1049l")
+
+        assert status == 0
+        assert termios.tcgetattr(shown.ours) == shown.before
+        assert ("STALLED" in shown.text) == (columns == 200)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_the_terminal_as_it_was(serve: Serve, number: signal.Signals) -> None:
+    server = busy(serve)
+    with terminal(80, str(server.pid)) as shown:
+        shown.until("w1")
+        shown.process.send_signal(number)
+        status = shown.process.wait(20)
+        shown.until("\x1b[?1049l")
+
+        assert status == 0
+        assert termios.tcgetattr(shown.ours) == shown.before
+
+
+def test_the_end_of_the_server_is_the_end_of_it(serve: Serve) -> None:
+    server = busy(serve)
+    with terminal(80, str(server.pid)) as shown:
+        shown.until("w1")
+        server.stop()
+        status = shown.process.wait(20)
+        shown.until("there is no process")
+
+        assert status == 2
+        assert termios.tcgetattr(shown.ours) == shown.before
