@@ -31,7 +31,7 @@ from tests.harness.server import Server  # noqa: E402  # likewise
 
 DEPLOY = TOP / "docs" / "deploy"
 # What stands at these places on a machine stands in the scratch directory here.
-PLACES = ("/etc/mpserve", "/srv/www")
+PLACES = ("/etc/mpserve", "/srv/www", "/run/mpserve")
 MIB = 1024 * 1024
 
 
@@ -149,6 +149,41 @@ def readers() -> str:
     return fenced(f"{count} releases published; answers: {told}")
 
 
+@contextmanager
+def watched() -> Iterator[Machine]:
+    """A machine on which a server runs that has had some work."""
+    with machine() as here:
+        here.run("release publish build 1")
+        run = here.top / "run" / "mpserve"
+        run.mkdir(parents=True)
+        flags = ("--admin", f"unix:{run}/admin", "--pid-file", f"{run}/pid")
+        root = here.top / "srv/www/current"
+        with (
+            Server(root, "--workers", "2", "--access-log", "off", *flags) as server,
+            site.reading(server.port),
+        ):
+            server.wait_for_line("sandbox")
+            here.run("sleep 3")  # files that are younger are not kept
+            yield here
+
+
+def monitoring() -> str:
+    """What the admin address says."""
+    with watched() as here:
+        ask = "curl -s --unix-socket /run/mpserve/admin http://admin"
+        return here.transcript(
+            f"{ask}/readyz",
+            f"{ask}/metrics | grep -E 'method=\"GET\"|_count|memo|state='",
+        )
+
+
+def top() -> str:
+    """What `mpserve top` shows in 80 columns, and in 200."""
+    with watched() as here:
+        command = "mpserve top --pid-file /run/mpserve/pid --once"
+        return here.transcript(f"COLUMNS=80 {command}", f"COLUMNS=200 {command}")
+
+
 # --- Figures --------------------------------------------------------------------------------------
 
 # Of these workloads of docs/performance.md, in these words.
@@ -230,6 +265,8 @@ BLOCKS = {
     "security": Block("systemd.md", security, constant=False),
     "release": Block("releases.md", release, constant=True),
     "readers": Block("releases.md", readers, constant=False),
+    "monitoring": Block("../monitoring.md", monitoring, constant=False),
+    "top": Block("../monitoring.md", top, constant=False),
     "sizing": Block("sizing.md", sizing, constant=True),
     "memory": Block("sizing.md", memory, constant=False),
 }
