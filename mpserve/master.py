@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from mpserve import __version__, errorlog, sandbox
+from mpserve import __version__, sandbox
 from mpserve.admin import Admin
 from mpserve.config import Config, ConfigError, warnings
 from mpserve.destination import STANDARD, STDERR, at_stream
 from mpserve.edition import Edition, naming, open_error_log, open_first, open_next, take_over
 from mpserve.exposition import Snapshot
+from mpserve.handover import Ends, Handover
 from mpserve.notify import Notifier, take_passed
 from mpserve.process import PidFile, name_process, pin, raise_open_file_limit, where_it_waits
 from mpserve.refuge import Refuge
@@ -90,6 +91,7 @@ class Master:
         self._rows: dict[int, Row] = {}  # of each worker that has not been reaped, by its pid
         self._pid_file: PidFile | None = None
         self._relay = Relay()
+        self._handover = Handover()
         self._pipes = Pipes()
         self._admin: Admin | None = None
         self._started = time.time()
@@ -383,19 +385,8 @@ class Master:
         self._signal_all(slot.processes, signal.SIGHUP)
 
     def on_usr1(self) -> None:
-        """Open the logs anew, everywhere."""
-        try:
-            errorlog.reopen()
-            self.edition.log.reopen()
-            if self.edition.plan.keeps_from_files and self.situation.phase is Phase.SERVING:
-                # Our workers cannot open a file. Others take their place, with what we have open.
-                self._prepare(open_next(self.edition.config, self.edition))
-                return
-        except OSError as error:
-            logger.error("a log cannot be opened anew: %s: %s", error.filename, error.strerror)
-        except ConfigError as error:
-            logger.error("a log cannot be opened anew: %s", error)
-        self._signal_all(self.situation.processes(), signal.SIGUSR1)
+        """Open the logs anew, once, for us and for all workers."""
+        self._handover.reopen(self.edition.log, self.edition.config)
 
     def _signal_all(self, processes: Iterable[Process], number: int) -> None:
         for process in processes:
@@ -443,17 +434,22 @@ class Master:
         if coming is not None and change is not None and generation == coming.generation:
             edition, slots = coming, change.slots
         row: Row | None = None
+        ends: Ends | None = None
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             row = self.scoreboard.claim(number, generation)
+            ends = Handover.prepare()
             pid = os.fork()
             if pid == 0:
-                self._be_worker(row, edition)
+                self._be_worker(row, edition, ends)
             self._rows[pid] = row
+            self._handover.keep(pid, ends, edition.config)
             slots[number].enter(Process(pid, generation, time.monotonic()))
         except OSError as error:
             if row is not None:
                 self.scoreboard.release(row)
+            if ends is not None:
+                ends.close()
             logger.error("cannot fork worker %d: %s", number, error.strerror or error)
             slots[number].fail(time.monotonic())
             self._note_failure(change if slots is not self.situation.slots else None)
@@ -466,7 +462,7 @@ class Master:
         if self.situation.phase is Phase.STARTING:
             self.situation.boot_failed = True
 
-    def _be_worker(self, row: Row, edition: Edition) -> None:
+    def _be_worker(self, row: Row, edition: Edition, ends: Ends) -> None:
         """The child's side of the fork. It never returns."""
         status = EXIT_BUG
         try:
@@ -480,6 +476,7 @@ class Master:
             if edition.config.upkeep.affinity:
                 pin(row["slot"])
             worker = Worker(edition.config, row, edition.listeners, edition.log)
+            worker.expect_logs(self._handover.inherit(ends))
             reach = sandbox.confine(edition.plan)
             if not reach.everywhere:
                 worker.refuge = Refuge(worker, reach, self._relay)
@@ -543,6 +540,7 @@ class Master:
             if row := self._rows.pop(pid, None):
                 self._bury(pid, row["slot"], os.waitstatus_to_exitcode(status))
                 self.scoreboard.release(row)
+                self._handover.forget(pid)
 
     def _bury(self, pid: int, number: int, code: int) -> None:
         slot, process = self.situation.forget(pid, time.monotonic())

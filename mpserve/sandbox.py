@@ -77,11 +77,6 @@ class Plan:
     root: bytes
 
     @property
-    def keeps_from_files(self) -> bool:
-        """Whether a worker may be unable to open what its master can, such as a log."""
-        return LANDLOCK in self.measures or self.identity is not None
-
-    @property
     def level(self) -> str:
         """What is reached, for the operator."""
         return " ".join([*self._words(), *self._missing(), *self._who()])

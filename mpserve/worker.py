@@ -16,7 +16,7 @@ from collections import deque
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from mpserve import errorlog
+from mpserve import errorlog, handover
 from mpserve.acceptor import ACCEPT_SWEEP, Acceptor
 from mpserve.batch import Batch
 from mpserve.connection import Connection
@@ -31,6 +31,7 @@ from mpserve.supervision import RETIRING_TIMEOUT
 from mpserve.visitor import Visitor
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from mpserve.accesslog import AccessLog
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from mpserve.scoreboard import Row
 
 logger: Final = logging.getLogger("mpserve")
+
+# Signals that are the master's to act on, though they may reach us too.
+MASTERS: Final = (signal.SIGINT, signal.SIGPIPE, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1)
 
 # Exit statuses that the master understands.
 EXIT_OK: Final = 0
@@ -121,6 +125,7 @@ class Worker:
         self._signals: list[int] = []
         self._wakeup = -1
         self._life = -1
+        self._handed: socket.socket | None = None  # by which the master sends logs
         self._tell: Callable[[Word], None] = lambda _word: None
         self._outworn = False
         self._memory = Memory()
@@ -202,16 +207,18 @@ class Worker:
                 self.stop(self.config.timeouts.graceful)
             elif number == signal.SIGHUP:
                 self.retire()
-            elif number == signal.SIGUSR1:
-                self.reopen_logs()
 
-    def reopen_logs(self) -> None:
+    def expect_logs(self, workers: socket.socket) -> None:
+        """The master will send here what it has opened anew."""
+        self._handed = workers
+        self.loop.add(workers.fileno(), select.EPOLLIN, self.on_logs)
+
+    def on_logs(self, _mask: int) -> None:
         """The log files have been renamed: go on in new ones."""
-        try:
-            errorlog.reopen()
-            self.log.reopen()
-        except OSError as error:
-            logger.error("a log cannot be opened anew: %s: %s", error.filename, error.strerror)
+        assert self._handed is not None
+        if not handover.adopt(self._handed, self.log):
+            self.loop.remove(self._handed.fileno())
+            self._handed.close()
         self._explain_faults()
 
     def on_master_gone(self, _mask: int) -> None:
@@ -308,9 +315,9 @@ class Worker:
         """Note what the master sends, and wake the loop. INT from a terminal reaches us too: it is the master's."""
         self._wakeup, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
             signal.signal(number, lambda number, _frame: self._signals.append(number))
-        for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGTTIN, signal.SIGTTOU):
+        for number in MASTERS:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
