@@ -23,6 +23,7 @@ from mpserve.sandbox import MEASURES, attempt
 from tests.harness.server import Server
 from tests.process.conftest import Serve, content, get
 from tests.process.test_workers import until
+from tests.process.traffic import Traffic
 
 pytestmark = pytest.mark.slow
 
@@ -497,3 +498,22 @@ def test_a_root_that_is_gone_for_a_while_is_missing_and_then_served(
     (root / "hello.txt").write_bytes(b"back\n")
 
     assert (missing, content(server, "/hello.txt")) == (404, b"back\n")
+
+
+@needs_all
+def test_switches_under_load_lose_nothing(serve: Serve, tmp_path: Path) -> None:
+    releases = [tmp_path / f"release-{number}" for number in range(6)]
+    for release in releases:
+        release.mkdir()
+        (release / "hello.txt").write_bytes(b"hello\n")
+    link = tmp_path / "current"
+    link.symlink_to(releases[0])
+    server = serve("--workers", "2", "--sandbox", "require", "--access-log", "off", at=link)
+    with Traffic(server) as traffic:
+        for release in releases[1:]:
+            before, answered = set(server.workers()), traffic.answered
+            switch(link, release)
+            assert until(lambda before=before: not before & set(server.workers()))  # type: ignore[misc]
+            assert until(lambda answered=answered: traffic.answered > answered + 50)  # type: ignore[misc]
+
+    assert traffic.lost == []
