@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from loadtests.benchmark import (
+    calls,
     client,
     cold,
     documents,
@@ -29,6 +30,7 @@ from tests.harness import peers
 
 OTHERS = ("nginx", "nginx-cache", "lighttpd", "h2o")
 TABLES: dict[str, Callable[[timed.Bench], Table]] = {
+    "calls": calls.run,
     "memory": memory.run,
     "fairness": fairness.run,
     "scale": scale.run,
