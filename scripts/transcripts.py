@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -33,6 +35,7 @@ DEPLOY = TOP / "docs" / "deploy"
 # What stands at these places on a machine stands in the scratch directory here.
 PLACES = ("/etc/mpserve", "/srv/www", "/run/mpserve")
 MIB = 1024 * 1024
+PROBES = 20  # of which the mean is told
 
 
 # --- Transcripts ----------------------------------------------------------------------------------
@@ -50,11 +53,9 @@ class Machine:
 
     def run(self, command: str) -> str:
         """What `command` writes."""
-        for place in PLACES:
-            command = command.replace(place, f"{self.top}{place}")
         path = f"{self.top}/bin:{os.environ['PATH']}"
         done = subprocess.run(
-            ["sh", "-c", command],
+            ["sh", "-c", self.placed(command)],
             cwd=self.top,
             env={
                 "PATH": path,
@@ -69,19 +70,26 @@ class Machine:
         )
         return done.stdout.replace(str(self.top), "")
 
+    def placed(self, text: str) -> str:
+        """`text` with the places where they are here."""
+        for each in PLACES:
+            text = text.replace(each, f"{self.top}{each}")
+        return text
+
 
 @contextmanager
 def machine() -> Iterator[Machine]:
     """A machine on which everything of the guide is installed."""
     with tempfile.TemporaryDirectory(prefix="mpserve-") as folder:
         top = Path(folder).resolve()
-        for name in ("bin", "etc", "srv/www"):
+        for name in ("bin", "etc", "run/mpserve", "srv/www"):
             (top / name).mkdir(parents=True)
         shutil.copy(DEPLOY / "releases" / "release", top / "bin")
         shutil.copy(DEPLOY / "systemd" / "mpserve.toml", top / "etc")
         program = top / "bin" / "mpserve"
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mpserve "$@"\n')
         program.chmod(0o755)
+        (top / "bin" / "python").symlink_to(sys.executable)
         site.build(top / "build", 1)
         yield Machine(top)
 
@@ -184,6 +192,34 @@ def top() -> str:
         return here.transcript(f"COLUMNS=80 {command}", f"COLUMNS=200 {command}")
 
 
+def probe() -> str:
+    """What a probe says while the server serves and while it ends, and what it costs."""
+    address = "unix:/run/mpserve/admin.sock"
+    asking = f"python -I -S probe.py {address} /readyz; echo $?"
+    with machine() as here:
+        here.run("release publish build 1")
+        shutil.copy(DEPLOY / "container" / "probe.py", here.top)
+        words = ("--admin", here.placed(address), "--shutdown-delay", "60", "--access-log", "off")
+        with Server(here.top / "srv/www/current", *words) as server:
+            serving = here.transcript(asking)
+            spent = processor_time(lambda: here.run(asking))
+            server.signal(signal.SIGTERM)
+            server.wait_for_line("stopping in")
+            ending = here.transcript(asking)
+            server.signal(signal.SIGTERM)
+    return f"{serving}\nWhile the server ends:\n\n{ending}\nOne takes {spent * 1000:.0f} ms of a processor.\n"
+
+
+def processor_time(start: Callable[[], object]) -> float:
+    """Seconds of a processor that the processes take which `start` starts."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(PROBES):
+        start()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
+    return spent / PROBES
+
+
 # --- Figures --------------------------------------------------------------------------------------
 
 # Of these workloads of docs/performance.md, in these words.
@@ -267,6 +303,7 @@ BLOCKS = {
     "readers": Block("releases.md", readers, constant=False),
     "monitoring": Block("../monitoring.md", monitoring, constant=False),
     "top": Block("../monitoring.md", top, constant=False),
+    "probe": Block("kubernetes.md", probe, constant=False),
     "sizing": Block("sizing.md", sizing, constant=True),
     "memory": Block("sizing.md", memory, constant=False),
 }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import os
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +15,14 @@ import pytest
 
 from mpserve import config
 from tests.deploy import images, units
+from tests.harness import peers
+from tests.harness.server import Server
+from tests.process.test_workers import until
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: scripts/test installs it")
 
 FOLDER = units.DEPLOY / "kubernetes"
+METRICS = units.DEPLOY / "kubernetes-metrics"
 IMAGE = images.read(units.DEPLOY / "container" / "Containerfile")[-1]
 # The oldest that has all that the manifests say, and the newest that there are schemas of.
 VERSIONS = ("1.27", "latest")
@@ -43,6 +51,7 @@ MANIFESTS = {manifest["kind"]: manifest for manifest in map(read, RESOURCES)}
 DEPLOYMENT = MANIFESTS["Deployment"]["spec"]
 POD = DEPLOYMENT["template"]["spec"]
 (CONTAINER,) = POD["containers"]
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 @pytest.fixture
@@ -98,6 +107,55 @@ def rendered(folder: Path) -> dict[str, Manifest]:
 @pytest.mark.slow
 def test_the_kustomization_is_what_stands_in_the_files() -> None:
     assert rendered(FOLDER) == MANIFESTS
+
+
+@pytest.mark.slow
+def test_the_schema_allows_what_metrics_are_added_to() -> None:
+    manifests = rendered(METRICS)
+    for manifest in manifests.values():
+        validate(manifest, "latest")
+    containers = manifests["Deployment"]["spec"]["template"]["spec"]["containers"]
+    added = next(each for each in containers if each["name"] == "metrics")
+
+    assert CONTAINER in containers
+    assert added["securityContext"] == CONTAINER["securityContext"]
+
+
+@pytest.mark.slow
+def test_metrics_and_nothing_else_leave_the_pod(tmp_path: Path) -> None:
+    haproxy = shutil.which("haproxy", path=peers.SEARCH_PATH)
+    if haproxy is None:
+        pytest.skip("haproxy is not installed")
+    for name in ("metrics", "status"):  # a tree that stands for the admin address
+        (tmp_path / name).write_text(name)
+    text = (METRICS / "haproxy.cfg").read_text()
+    assert "bind :9090" in text
+    assert "127.0.0.1:8001" in text
+    port = peers.free_port()
+    with Server(tmp_path, "--access-log", "off") as server:
+        file = tmp_path / "haproxy.cfg"
+        text = text.replace("bind :9090", f"bind 127.0.0.1:{port}")
+        file.write_text(text.replace("127.0.0.1:8001", f"127.0.0.1:{server.port}"))
+        with subprocess.Popen(
+            [haproxy, "-db", "-f", file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            assert until(lambda: status(port, "/metrics") == 200 or process.poll() is not None)
+            others = [status(port, "/status"), status(port, "/metrics", "POST")]
+            process.terminate()
+
+    assert others == [403, 403]
+
+
+def status(port: int, path: str, method: str = "GET") -> int:
+    """The status of an answer; 0 where nobody is."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
 
 
 # --- What belongs together ------------------------------------------------------------------------
@@ -190,10 +248,41 @@ def test_memory_suffices_for_all_that_the_workers_may_keep(arguments: list[str])
 # --- Probes ---------------------------------------------------------------------------------------
 
 
-def test_probes_ask_what_clients_ask() -> None:
-    for probe in ("startupProbe", "readinessProbe"):
-        assert CONTAINER[probe]["httpGet"] == {"path": "/", "port": "http"}
+def commands() -> Iterator[list[str]]:
+    for probe in PROBES:
+        yield CONTAINER[probe]["exec"]["command"]
 
 
-def test_nothing_kills_a_pod_that_has_much_to_do() -> None:
-    assert "livenessProbe" not in CONTAINER
+def test_probes_ask_the_admin_address(arguments: list[str]) -> None:
+    admin = str(config.load(arguments, {}).admin)
+    asked = [command[-2:] for command in commands()]
+
+    assert asked == [[admin, "/readyz"], [admin, "/readyz"], [admin, "/healthz"]]
+
+
+def test_probes_are_commands_that_the_image_has() -> None:
+    targets = {
+        os.path.join(target, "") if target.endswith("/") else target: sources
+        for copy in IMAGE.all("COPY")
+        for sources, target in [images.copied(copy)]
+    }
+    for interpreter, *flags, script, _, _ in commands():
+        assert interpreter.startswith("/opt/mpserve/bin/")
+        assert flags == ["-I", "-S"]
+        assert script in targets
+
+
+def test_a_probe_gives_up_before_its_time_is_over() -> None:
+    text = (units.DEPLOY / "container/probe.py").read_text()
+    (limit,) = re.findall(r"^LIMIT = ([0-9.]+)", text, re.MULTILINE)
+
+    assert all(CONTAINER[probe]["timeoutSeconds"] > float(limit) for probe in PROBES)
+
+
+def test_a_pod_that_is_slow_for_a_while_is_not_killed() -> None:
+    live, ready = CONTAINER["livenessProbe"], CONTAINER["readinessProbe"]
+
+    assert live["periodSeconds"] * live["failureThreshold"] >= 60
+    assert live["periodSeconds"] * live["failureThreshold"] > 3 * (
+        ready["periodSeconds"] * ready["failureThreshold"]
+    )
