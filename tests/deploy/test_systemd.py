@@ -115,9 +115,10 @@ def test_what_the_file_names_the_unit_lets_be_written(configured: list[str]) -> 
     loaded = config.load(configured, {})
     writable = {f"/run/{service('RuntimeDirectory')[0]}", f"/var/log/{service('LogsDirectory')[0]}"}
 
-    assert {
-        os.path.dirname(path) for path in (loaded.access_log, loaded.pid_file or "")
-    } == writable
+    assert loaded.admin
+    named = (loaded.access_log, loaded.pid_file, loaded.admin.path)
+
+    assert {os.path.dirname(path or "") for path in named} == writable
 
 
 def test_the_server_may_take_its_time_to_stop_before_systemd_kills_it(
