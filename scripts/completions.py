@@ -8,6 +8,7 @@ from typing import Any
 
 from mpserve.config import ACTIONS, Settings
 from mpserve.settings import SWITCH, Setting
+from mpserve.top import parser
 
 MADE = "Made by scripts/settings_doc.py from mpserve/config.py: change it there."
 
@@ -48,6 +49,17 @@ def of_setting(setting: Setting[Any]) -> Flag:
     return Flag(setting.flag, setting.help, value, words, files, setting.repeatable)
 
 
+def flags_of_top() -> list[Flag]:
+    """Every flag of the command top."""
+    found = []
+    for action in parser()._actions:  # noqa: SLF001  # there is no other way to ask
+        if action.option_strings:
+            takes_path = action.nargs is None
+            value, meaning = "path" if takes_path else "", str(action.help)
+            found.append(Flag(action.option_strings[-1], meaning, value, (), takes_path, False))
+    return found
+
+
 # --- bash -----------------------------------------------------------------------------------------
 
 BASH = """\
@@ -61,11 +73,21 @@ _mpserve() {{
     elif [[ $before == "=" ]]; then
         before=${{COMP_WORDS[COMP_CWORD - 2]}}
     fi
+    if [[ ${{COMP_WORDS[1]}} == top && $COMP_CWORD -gt 1 ]]; then
+        if [[ $before == --pid-file ]]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        else
+            mapfile -t COMPREPLY < <(compgen -W "{of_top}" -- "$word")
+        fi
+        return
+    fi
     case $before in
 {cases}
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "{names}" -- "$word")
+    elif ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen -d -W top -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -d -- "$word")
     fi
@@ -88,18 +110,36 @@ def bash() -> str:
     free = [flag.name for flag in flags() if flag.value and not flag.files and not flag.words]
     cases.append(f"        {' | '.join(free)})\n            COMPREPLY=()\n            return ;;")
     names = " ".join(flag.name for flag in flags())
-    return BASH.format(made=MADE, cases="\n".join(cases), names=names)
+    of_top = " ".join(flag.name for flag in flags_of_top())
+    return BASH.format(made=MADE, cases="\n".join(cases), names=names, of_top=of_top)
 
 
 # --- zsh ------------------------------------------------------------------------------------------
 
 
+ZSH = """\
+#compdef mpserve
+# {made}
+
+if (( CURRENT > 2 )) && [[ ${{words[2]}} == top ]]; then
+    shift words
+    (( CURRENT-- ))
+    _arguments \\
+{of_top}
+        '1:pid:_pids'
+    return
+fi
+_arguments \\
+{specs}
+    '1:root or command:_alternative "directories\\:directory\\:_files -/" "commands\\:command\\:(top)"'
+"""
+
+
 def zsh() -> str:
     """For a directory of $fpath."""
-    lines = [f"    {quoted(spec(flag))} \\" for flag in flags()]
-    return "\n".join(
-        ["#compdef mpserve", f"# {MADE}", "", "_arguments \\", *lines, "    '1:root:_files -/'", ""]
-    )
+    of_top = "\n".join(f"        {quoted(spec(flag))} \\" for flag in flags_of_top())
+    specs = "\n".join(f"    {quoted(spec(flag))} \\" for flag in flags())
+    return ZSH.format(made=MADE, of_top=of_top, specs=specs)
 
 
 def spec(flag: Flag) -> str:
@@ -128,19 +168,30 @@ def quoted(text: str) -> str:
 # --- fish -----------------------------------------------------------------------------------------
 
 
+SERVING = "not __fish_seen_subcommand_from top"
+TOP = "__fish_seen_subcommand_from top"
+
+
 def fish() -> str:
     """For a directory of vendor completions."""
-    lines = [f"# {MADE}", "complete -c mpserve -f -a '(__fish_complete_directories)'"]
-    for flag in flags():
-        line = (
-            f"complete -c mpserve -l {flag.name.removeprefix('--')} -d {fish_quoted(flag.meaning)}"
-        )
-        if flag.value:
-            line += " -r -F" if flag.files else " -x"
-        if flag.words:
-            line += f" -a {fish_quoted(' '.join(flag.words))}"
-        lines.append(line)
+    lines = [
+        f"# {MADE}",
+        f"complete -c mpserve -n '{SERVING}' -f -a '(__fish_complete_directories)'",
+        "complete -c mpserve -n __fish_use_subcommand -f -a top -d 'Show what a server does.'",
+        f"complete -c mpserve -n '{TOP}' -f",
+    ]
+    lines += [fish_line(flag, SERVING) for flag in flags()]
+    lines += [fish_line(flag, TOP) for flag in flags_of_top()]
     return "\n".join(lines) + "\n"
+
+
+def fish_line(flag: Flag, when: str) -> str:
+    """A flag as complete(1) wants it."""
+    name = flag.name.removeprefix("--")
+    line = f"complete -c mpserve -n '{when}' -l {name} -d {fish_quoted(flag.meaning)}"
+    if flag.value:
+        line += " -r -F" if flag.files else " -x"
+    return line + (f" -a {fish_quoted(' '.join(flag.words))}" if flag.words else "")
 
 
 def fish_quoted(text: str) -> str:

@@ -16,6 +16,12 @@ mpserve \- serve a directory over HTTP/1.1 from several processes
 .B mpserve
 .RI [ OPTIONS ]
 .RI [ ROOT ]
+.br
+.B mpserve top
+.RB [ \-\-pid\-file
+.IR PATH ]
+.RB [ \-\-once | \-\-json ]
+.RI [ PID ]
 .SH DESCRIPTION
 .B mpserve
 serves the files beneath a directory over HTTP/1.1.
@@ -25,6 +31,14 @@ Nothing outside of
 is served, and no name that begins with a dot, unless an option says so.
 .PP
 Without any option it serves the current directory to this machine alone, on port 8000.
+.PP
+.B mpserve top
+shows what a running server does, in a table of its processes; q ends it.
+With
+.B \-\-once
+one table is printed, with
+.B \-\-json
+one reading.
 """
 
 OPTIONS = r"""

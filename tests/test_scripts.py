@@ -126,11 +126,16 @@ def completed(*words: str, at: Path) -> set[str]:
         pytest.param(["--access-log", "of"], {"off"}, id="a file or a word"),
         pytest.param(["--backlog", ""], set(), id="a number"),
         pytest.param(["--listing", "s"], {"site root"}, id="the root"),
+        pytest.param(["t"], {"top", "tree"}, id="a command or the root"),
+        pytest.param(["--listing", "t"], {"tree"}, id="no command after a flag"),
+        pytest.param(["top", "--"], {"--help", "--json", "--once", "--pid-file"}, id="top"),
+        pytest.param(["top", "--pid-file", "s"], {"site.toml", "site root"}, id="a file of top"),
     ],
 )
 def test_bash_completes_what_may_come(tmp_path: Path, words: list[str], expected: set[str]) -> None:
     (tmp_path / "site.toml").touch()
     (tmp_path / "site root").mkdir()
+    (tmp_path / "tree").mkdir()
 
     assert completed("mpserve", *words, at=tmp_path) == expected
 
