@@ -15,8 +15,9 @@ from typing import Final
 
 # Octets that may wait with a connection: a head, and what came behind it.
 LONGEST: Final = 128 * 1024
-# Octets of memory for all that waits, if the system gives as much.
+# Octets of memory for all that waits, if the system gives as much: room for thousands of short heads.
 ROOM: Final = 4 * 1024 * 1024
+SO_SNDBUFFORCE: Final = 32  # of <asm-generic/socket.h>
 
 
 class Relay:
@@ -25,8 +26,9 @@ class Relay:
     def __init__(self) -> None:
         kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._taking, self._giving = socket.socketpair(socket.AF_UNIX, kind)
-        with suppress(OSError):
-            self._giving.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+        self._giving.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+        with suppress(PermissionError):  # root alone may ask for more than net.core.wmem_max
+            self._giving.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, ROOM)
 
     def fileno(self) -> int:
         """What becomes readable when a connection waits."""
