@@ -6,7 +6,10 @@ Until the interpreter is known to be recent enough, nothing else of the package 
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
+from functools import partial
+from importlib import import_module
 
 import mpserve
 
@@ -21,6 +24,9 @@ EXIT_OK = 0
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+# An old image of this process sets it (see upgrade.py).
+UPGRADED = "_MPSERVE_UPGRADE"
+
 OLDEST_PYTHON = (3, 11)
 
 # Words that in the first place will name commands: none of them is to change its meaning one day.
@@ -29,8 +35,13 @@ RESERVED = frozenset({"compress", "audit", "explain", "trace", "probe"})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what `argv` says; the exit status."""
+    words = sys.argv[1:] if argv is None else argv
     try:
-        return run(sys.argv[1:] if argv is None else argv)
+        if UPGRADED in os.environ:
+            from mpserve import upgrade
+
+            return upgrade.carry_on(lambda: run(words))
+        return run(words)
     except KeyboardInterrupt:  # before anything was set up that would have to end in order
         return EXIT_INTERRUPTED
 
@@ -93,13 +104,20 @@ def execute(words: Sequence[str]) -> int:
     if action == "check":
         return report(configuration)
 
+    from mpserve import upgrade
     from mpserve.master import Master
 
-    return Master(configuration, lambda: config.load(words, os.environ)).run()
+    load = partial(config.load, words, os.environ)
+    return Master(configuration, load, upgrade.inherited()).run()
 
 
 def report(config: Config) -> int:
-    """What would be served, in one line, and what is allowed but perhaps not meant."""
+    """What would be served, in one line, and what is allowed but perhaps not meant.
+
+    All of the program has been imported then: an upgrade asks no more of the new code.
+    """
+    for module in pkgutil.walk_packages(mpserve.__path__, "mpserve."):
+        import_module(module.name)
     from mpserve.config import warnings
 
     for warning in warnings(config):

@@ -74,6 +74,11 @@ def open_next(config: Config, old: Edition) -> Edition:
     return Edition(old.generation + 1, config, listeners, log, plan)
 
 
+def open_adopted(config: Config, generation: int, listeners: list[Listener]) -> Edition:
+    """The edition of the workers that an earlier image has left, as far as it is known."""
+    return Edition(generation, config, listeners, open_access_log(config), sandbox.prepare(config))
+
+
 def take_over(new: Edition, old: Edition, notifier: Notifier) -> None:
     """`new` serves: of what `old` has, only what it has too stays open in this process.
 

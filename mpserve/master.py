@@ -19,11 +19,27 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from mpserve import __version__, sandbox
+from mpserve import __version__, errorlog, sandbox
 from mpserve.admin import Admin
+from mpserve.adoption import (
+    Told,
+    adopt_listener,
+    adopt_rows,
+    adopt_worker,
+    tell_listener,
+    tell_worker,
+)
 from mpserve.config import Config, ConfigError, warnings
 from mpserve.destination import STANDARD, STDERR, at_stream
-from mpserve.edition import Edition, naming, open_error_log, open_first, open_next, take_over
+from mpserve.edition import (
+    Edition,
+    naming,
+    open_adopted,
+    open_error_log,
+    open_first,
+    open_next,
+    take_over,
+)
 from mpserve.exposition import Snapshot
 from mpserve.handover import Ends, Handover
 from mpserve.notify import Notifier, take_passed
@@ -56,6 +72,7 @@ from mpserve.supervision import (
     decide,
     patience,
 )
+from mpserve.upgrade import Preflight, State, hand_over
 from mpserve.worker import EXIT_BUG, Word, Worker
 
 logger: Final = logging.getLogger("mpserve")
@@ -77,15 +94,29 @@ class Pipes:
     life: tuple[int, int] = field(default_factory=lambda: os.pipe2(os.O_CLOEXEC))
     wakeup: tuple[int, int] = field(default_factory=lambda: os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
 
+    def close(self) -> None:
+        """Close all of them."""
+        for fd in (*self.words, *self.life, *self.wakeup):
+            os.close(fd)
+
+
+def adopt_pipe(ends: list[int]) -> tuple[int, int]:
+    """Copies of both ends of a pipe."""
+    return os.dup(ends[0]), os.dup(ends[1])
+
 
 class Master:
     """Editions, slots, and the signals that move them. `load` reads the configuration anew."""
 
-    def __init__(self, config: Config, load: Callable[[], Config]) -> None:
+    def __init__(
+        self, config: Config, load: Callable[[], Config], left: State | None = None
+    ) -> None:
         self.first = config
         self.situation = Situation([Slot(number) for number in range(config.workers)])
         self.scoreboard = Scoreboard.create()
         self._load = load
+        self._left = left  # by the image before this one, of which we are the upgrade
+        self._preflight: Preflight | None = None
         self._edition: Edition | None = None  # what serves
         self._coming: Edition | None = None  # what is to take over from it
         self._rows: dict[int, Row] = {}  # of each worker that has not been reaped, by its pid
@@ -115,17 +146,24 @@ class Master:
             self._set_up(self.first)
             return self._supervise()
         finally:
-            self._tear_down()
+            if self._left is None or self._left.settled:
+                self._tear_down()
+            else:  # what was left goes on without us
+                self._signal_all(self._newcomers(), signal.SIGKILL)
 
     # Setting up: everything that can fail, before the first worker is forked.
 
     def _set_up(self, config: Config) -> None:
         raise_open_file_limit()
         open_error_log(config)
-        if config.pid_file is not None:
-            with naming("--pid-file", config.pid_file):
-                self._pid_file = PidFile(config.pid_file)
-        self._edition = open_first(config, take_passed(os.environ, os.getpid()), self._notify)
+        if self._left is not None:
+            self._adopt(config, self._left.told)
+        else:
+            if config.pid_file is not None:
+                with naming("--pid-file", config.pid_file):
+                    self._pid_file = PidFile(config.pid_file)
+            passed = take_passed(os.environ, os.getpid())
+            self._edition = open_first(config, passed, self._notify)
         if config.admin is not None:
             self._admin = Admin(config.admin, self._snapshot)
         self._go_by(config)
@@ -133,6 +171,33 @@ class Master:
         name_process("mpserve: master")
         gc.collect()
         gc.freeze()  # what is here now is shared with every worker; collecting it would copy it
+
+    def _adopt(self, config: Config, told: Told) -> None:
+        """Go on with what the image before this one has left, and prepare to replace its workers."""
+        if told["pid_path"] != config.pid_file:
+            raise ConfigError("--pid-file cannot change without a restart")
+        if config.pid_file is not None:
+            self._pid_file = PidFile.adopt(config.pid_file, os.dup(told["pid_file"]))
+        self._pipes.close()
+        self._pipes = Pipes(*(adopt_pipe(told[name]) for name in ("words", "life")))
+        now = time.monotonic()
+        self.situation = Situation([], Phase.SERVING, generation=told["generation"])
+        self.situation.slots = [Slot(number) for number in range(told["slots"])]
+        self._rows = adopt_rows(told["workers"])
+        self.scoreboard.close()
+        self.scoreboard = Scoreboard.create(told["totals"])
+        for row in self._rows.values():
+            self.scoreboard.adopt(row)
+        for worker in told["workers"]:
+            self.situation.take_in(adopt_worker(worker, now), worker["slot"])
+        listeners = [adopt_listener(listener) for listener in told["listeners"]]
+        self._edition = open_adopted(config, told["generation"], listeners)
+        self._prepare(open_next(config, self._edition))
+
+    def _settle(self) -> None:
+        """The upgrade is over: what the image before this one left is ours, or not needed."""
+        if self._left is not None:
+            self._left.settle()
 
     def _go_by(self, config: Config) -> None:
         """What the master itself takes from a configuration."""
@@ -145,6 +210,7 @@ class Master:
         for number in HANDLERS:
             signal.signal(number, lambda number, _frame: self._signals.append(number))
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())  # see upgrade.hand_over
 
     def _snapshot(self) -> Snapshot:
         """What the admin address tells of us."""
@@ -181,6 +247,8 @@ class Master:
             now = time.monotonic()
             self._read_heartbeats()
             self.situation.look(now)
+            if self._preflight is not None:
+                self._preflight.look(now)
             for action in decide(self.situation, now):
                 self._execute(action)
             if self._exit is not None:
@@ -296,7 +364,8 @@ class Master:
                 HANDLERS[number](self)
 
     def _is_changing(self) -> bool:
-        return self.situation.phase is Phase.STARTING or self.situation.change is not None
+        waiting = self.situation.change is not None or self._preflight is not None
+        return waiting or self.situation.phase is Phase.STARTING
 
     def on_term(self) -> None:
         """Graceful stop: what has connected is still answered. The second time, at once."""
@@ -333,6 +402,7 @@ class Master:
 
     def on_quit(self) -> None:
         """Fast stop: connections are cut."""
+        self._settle()
         if self.situation.phase is not Phase.QUITTING:
             logger.info("stopping at once")
             self._notify.stopping("stopping at once")
@@ -388,6 +458,58 @@ class Master:
         """Open the logs anew, once, for us and for all workers."""
         self._handover.reopen(self.edition.log, self.edition.config)
 
+    def on_usr2(self) -> None:
+        """Upgrade: a child looks whether the new code can be used before this image gives way to it."""
+        if self.situation.phase is Phase.SERVING:
+            self._notify.reloading()
+            self._preflight = Preflight()
+
+    def _end_preflight(self, why_not: str) -> None:
+        self._preflight = None
+        if why_not:
+            logger.error("not upgraded, what was served goes on: %s", why_not)
+            self._notify.ready(f"not upgraded: {why_not}")
+        elif self.situation.phase is Phase.SERVING:
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        """Become the new code. What arrives meanwhile waits in the kernel, or is told."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            hand_over(self._tell_all())
+        except OSError as error:
+            logger.error("not upgraded, what was served goes on: %s", error.strerror)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+
+    def _tell_all(self) -> Told:
+        """All that the next image has to know."""
+        places = [(slot.number, each) for slot in self.situation.slots for each in slot.processes]
+        known = [*places, *((None, each) for each in self.situation.retiring)]
+        # Who is not ready yet would say so to an image that does not know him.
+        self._signal_all([each for _, each in known if not each.ready], signal.SIGKILL)
+        workers = [
+            tell_worker(each, self._rows[each.pid], number) for number, each in known if each.ready
+        ]
+        for noted in self._signals:  # and not yet heeded: once more, for the new image
+            os.kill(os.getpid(), noted)
+        return {
+            "generation": self.situation.generation,
+            "slots": len(self.situation.slots),
+            "workers": workers,
+            "listeners": [tell_listener(each) for each in self.edition.listeners],
+            "words": self._pipes.words,
+            "life": self._pipes.life,
+            "totals": self.scoreboard.gone(),
+            "pid_file": self._pid_file.fd if self._pid_file is not None else None,
+            "pid_path": self.edition.config.pid_file,
+            "error_log": errorlog.descriptor(),
+        }
+
+    def _newcomers(self) -> list[Process]:
+        change = self.situation.change
+        return [each for slot in change.slots for each in slot.processes] if change else []
+
     def _signal_all(self, processes: Iterable[Process], number: int) -> None:
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
@@ -415,6 +537,7 @@ class Master:
         self._go_by(self.edition.config)
         logger.info("generation %d serves: %s", self.edition.generation, self._status())
         self._notify.ready(self._status())
+        self._settle()
 
     def _abandon(self) -> None:
         """The new generation does not come up: it is killed, and the old one has noticed nothing."""
@@ -424,6 +547,7 @@ class Master:
         self._notify.ready(f"generation {coming.generation} did not come up")
         self._signal_all(self.situation.abandon(), signal.SIGKILL)
         coming.close_but_for(self.edition)
+        self._settle()
 
     # Workers
 
@@ -469,6 +593,8 @@ class Master:
             os.close(self._pipes.life[1])
             if self._admin is not None:
                 self._admin.leave()
+            if self._left is not None and not self._left.settled:
+                self._left.close()
             if self._pid_file is not None:
                 self._pid_file.leave()  # the lock is the master's life, not ours
             name_process(f"mpserve: w{row['slot']}")
@@ -541,6 +667,8 @@ class Master:
                 self._bury(pid, row["slot"], os.waitstatus_to_exitcode(status))
                 self.scoreboard.release(row)
                 self._handover.forget(pid)
+            elif self._preflight is not None and pid == self._preflight.pid:
+                self._end_preflight(self._preflight.end(os.waitstatus_to_exitcode(status)))
 
     def _bury(self, pid: int, number: int, code: int) -> None:
         slot, process = self.situation.forget(pid, time.monotonic())
@@ -573,6 +701,9 @@ HANDLERS: Final[dict[int, Callable[[Master], None]]] = {
     signal.SIGTTIN: Master.on_ttin,
     signal.SIGTTOU: Master.on_ttou,
     signal.SIGUSR1: Master.on_usr1,
+    signal.SIGUSR2: Master.on_usr2,
 }
 # What waits until the change that is under way is over.
-CHANGES: Final = frozenset({signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1})
+CHANGES: Final = frozenset(
+    {signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2}
+)

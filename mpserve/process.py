@@ -60,22 +60,29 @@ class PidFile:
     def __init__(self, path: str) -> None:
         """Raises OSError: EEXIST when a running server holds it."""
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._fd)
+            os.close(self.fd)
             raise OSError(errno.EEXIST, "a running server holds it") from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, b"%d\n" % os.getpid(), 0)
+
+    @classmethod
+    def adopt(cls, path: str, fd: int) -> PidFile:
+        """The file that an earlier image of this very process has locked: the lock goes with it."""
+        found = cls.__new__(cls)
+        found.path, found.fd = path, fd
+        return found
 
     def leave(self) -> None:
         """Let go of the lock in this process: for one that was forked."""
-        os.close(self._fd)
+        os.close(self.fd)
 
     def remove(self) -> None:
         """Remove the file, unless another has taken its place."""
         with contextlib.suppress(OSError):
-            if os.stat(self.path).st_ino == os.fstat(self._fd).st_ino:
+            if os.stat(self.path).st_ino == os.fstat(self.fd).st_ino:
                 os.unlink(self.path)
-        os.close(self._fd)
+        os.close(self.fd)

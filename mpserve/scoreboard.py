@@ -113,7 +113,7 @@ class Scoreboard:
         self.memory = memoryview(mmap.mmap(fd, 0, access=access)).cast("Q")
         self._capacity = rows
         self._free: list[int] = []
-        self._rows: dict[int, Row] = {}
+        self.rows: list[Row] = []  # of all processes that have not been reaped
         self._gone = Row(self, 0)
 
     @classmethod
@@ -131,17 +131,12 @@ class Scoreboard:
         return board
 
     def __repr__(self) -> str:
-        return f"<Scoreboard {len(self._rows)} of {self._capacity} rows>"
-
-    @property
-    def rows(self) -> list[Row]:
-        """The rows of all processes that have not been reaped."""
-        return list(self._rows.values())
+        return f"<Scoreboard {len(self.rows)} of {self._capacity} rows>"
 
     def look(self) -> None:
         """Find the rows that are taken: for who only reads, and has claimed none of them."""
         used = (Row(self, number) for number in range(1, self.memory[_USED] + 1))
-        self._rows = {row.number: row for row in used if row["state"] != State.FREE}
+        self.rows = [row for row in used if row["state"] != State.FREE]
 
     def claim(self, slot: int, generation: int) -> Row:
         """A row for a process that is about to be forked. Raises OSError where none is left."""
@@ -152,23 +147,30 @@ class Scoreboard:
             number = self.memory[_USED]
         else:
             raise OSError("every row of the scoreboard is taken")
-        row = self.adopt(number)
+        row = Row(self, number)
         row.cells[:] = memoryview(bytes(self.width * _OCTETS)).cast("Q")
         row["slot"], row["generation"], row["state"] = slot, generation, State.STARTING
+        self.rows.append(row)
         return row
 
-    def adopt(self, number: int) -> Row:
-        """The row `number`, whose process another image of the master has forked."""
-        row = self._rows[number] = Row(self, number)
-        return row
+    def adopt(self, row: Row) -> None:
+        """Count with `row` of another board: another image of the master has forked its process."""
+        self.rows.append(row)
 
     def release(self, row: Row) -> None:
         """The process of `row` is gone: what it counted goes to the totals."""
         for name in self.counters:
             self._gone[name] += row[name]
         row["state"] = State.FREE
-        del self._rows[row.number]
-        heapq.heappush(self._free, row.number)
+        self.rows.remove(row)
+        if row.board is self:
+            heapq.heappush(self._free, row.number)
+        elif all(other.board is not row.board for other in self.rows):
+            row.board.close()
+
+    def gone(self) -> dict[str, int]:
+        """What the processes have counted that are gone."""
+        return {name: self._gone[name] for name in self.counters}
 
     def count(self, name: str) -> None:
         """Add one to what no worker counts, but the master."""
@@ -176,7 +178,7 @@ class Scoreboard:
 
     def totals(self) -> dict[str, int]:
         """What all processes have counted, those that are gone and those that are there."""
-        rows = [self._gone, *self._rows.values()]
+        rows = [self._gone, *self.rows]
         return {name: sum(row[name] for row in rows) for name in self.counters}
 
     def close(self) -> None:

@@ -168,6 +168,13 @@ class Situation:
 
     # What the deeds change
 
+    def take_in(self, process: Process, slot: int | None) -> None:
+        """A worker that an earlier image of the master has forked, in its slot or retiring."""
+        if slot is None:
+            self.retiring.append(process)
+        else:
+            self.slots[slot].enter(process)
+
     def retire(self, process: Process, now: float, limit: float = RETIRING_TIMEOUT) -> None:
         """`process` is nobody's any more: it finishes what it has."""
         process.kill_at = min(process.kill_at, now + limit + KILL_MARGIN)

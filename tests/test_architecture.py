@@ -14,12 +14,12 @@ PACKAGE = Path(__file__).parent.parent / "mpserve"
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
     "linux notify process processors scoreboard settings supervision protocol.grammar protocol.media protocol.message",
-    "configfile counters exposition toptable protocol.coding protocol.target seccomp",
+    "configfile counters exposition toptable protocol.coding protocol.target seccomp upgrade",
     "protocol.representation",
     "protocol.conditional protocol.http1 protocol.ranges",
     "config destination generations listing tree witness",
     "accesslog errorlog files listeners loop memo respond sandbox states transport",
-    "activation admin filecache handover relay",
+    "activation admin adoption filecache handover relay",
     "batch",
     "connection",
     "visitor",

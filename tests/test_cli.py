@@ -25,7 +25,7 @@ class FakeMaster:
     made: ClassVar[list[FakeMaster]] = []
     failure: ConfigError | None = None
 
-    def __init__(self, config: Config, load: Callable[[], Config]) -> None:
+    def __init__(self, config: Config, load: Callable[[], Config], left: object) -> None:
         self.config = config
         self.made.append(self)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from mpserve import scoreboard
-from mpserve.scoreboard import CELL, COUNTERS, Scoreboard, State
+from mpserve.scoreboard import CELL, COUNTERS, Row, Scoreboard, State
 
 
 @pytest.fixture
@@ -75,11 +75,17 @@ def test_a_board_that_is_full_says_so(board: Scoreboard) -> None:
 def test_another_image_finds_the_rows_by_the_descriptor(board: Scoreboard) -> None:
     row = board.claim(1, 4)
     row["accepted"] = 3
-    found = Scoreboard(board.fd)
-    adopted = found.adopt(row.number)
+    found = Scoreboard(os.dup(board.fd))
+    new = Scoreboard.create(found.gone())
+    adopted = Row(found, row.number)
+    new.adopt(adopted)
+    seen = [counts(new)]
+    row["accepted"] = 4
+    seen.append(counts(new))
+    new.release(adopted)
 
-    assert adopted.items() == row.items()
-    assert counts(found) == 3
+    assert [3, 4, 4] == [*seen, counts(new)]
+    new.close()
 
 
 def test_a_new_version_carries_totals_over_by_name(
@@ -95,8 +101,8 @@ def test_a_new_version_carries_totals_over_by_name(
 
     assert (11, 0) == (new.totals()["accepted"], new.totals()["novel"])
     assert "stalled" not in new.totals()
-    assert old.adopt(row.number)["stalled"] == 2
-    assert old.adopt(row.number)["novel"] == 0
+    assert Row(old, row.number)["stalled"] == 2
+    assert Row(old, row.number)["novel"] == 0
     new.close()
 
 
