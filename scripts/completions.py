@@ -131,7 +131,7 @@ if (( CURRENT > 2 )) && [[ ${{words[2]}} == top ]]; then
 fi
 _arguments \\
 {specs}
-    '1:root or command:_alternative "directories\\:directory\\:_files -/" "commands\\:command\\:(top)"'
+    '1:root or command: _alternative "directories\\:directory\\:_files -/" "commands\\:command\\:(top)"'
 """
 
 
@@ -153,7 +153,7 @@ def spec(flag: Flag) -> str:
     action = f"({words})" if words else " "
     if flag.files:
         action = (
-            f'_alternative "files\\:file\\:_files" "words\\:word\\:({words})"'
+            f' _alternative "files\\:file\\:_files" "words\\:word\\:({words})"'
             if words
             else "_files"
         )
