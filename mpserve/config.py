@@ -562,6 +562,7 @@ Serve a directory over HTTP/1.1 from several processes.
 
   mpserve /var/www
   mpserve --listing --bind :8080 --workers 4 ./public
+  mpserve top                     show what a running server does
 
 Defaults stand in [brackets]."""
 

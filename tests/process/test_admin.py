@@ -133,6 +133,34 @@ def test_a_server_that_stops_is_not_ready(serve: Serve) -> None:
     assert server.wait() == 0
 
 
+def test_a_server_that_is_about_to_stop_serves_on_but_is_not_ready(serve: Serve) -> None:
+    server = serve("--workers", "1", "--admin", "0", "--shutdown-delay", "30")
+    port = admin_port(server)
+    server.signal(signal.SIGTERM)
+    until(lambda: page(port, "/readyz")[0] == 503)
+
+    assert page(port, "/readyz") == (503, b"leaving\n")
+    assert content(server, "/hello.txt") == b"hello\n"
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def test_a_reload_keeps_every_count(serve: Serve) -> None:
+    server = serve("--workers", "2", "--admin", "0")
+    port = admin_port(server)
+    for _ in range(10):
+        content(server, "/hello.txt")
+    server.signal(signal.SIGHUP)
+    server.wait_for_line("generation 2 serves")
+    for _ in range(10):
+        content(server, "/hello.txt")
+    until(partial(has_answered, port, 20))
+    until(lambda: {each["generation"] for each in status(port)["workers"]} == {2})
+
+    assert answered(port) == 20
+    assert metric(port, "mpserve_worker_restarts_total") == 0
+
+
 def test_the_admin_address_answers_while_every_worker_is_stopped(serve: Serve) -> None:
     server = serve("--workers", "2", "--admin", "0")
     port = admin_port(server)
