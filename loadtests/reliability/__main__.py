@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="for each action (100000)",
     )
-    add("--rate", type=positive, default=5000, metavar="N", help="of them begun per second (5000)")
+    add("--rate", type=positive, default=5500, metavar="N", help="of them begun per second (5500)")
     add("--reused", type=positive, default=48, metavar="N", help="connections asking again (48)")
     add("--workers", type=positive, default=3, metavar="N", help="of the server (3)")
     add("--json", type=Path, metavar="FILE", help="keep the results here")

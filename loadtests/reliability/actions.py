@@ -113,11 +113,12 @@ class Action:
     deed: Callable[[Scene], None] | None  # None: the server's graceful end
     pause: float = 0.0  # seconds after each
     aftermath: float = 0.0  # of them, that count as "during"
+    part: int = 1  # of the load that is asked for: the whole, a half, …
     rounds: int = 1  # servers one after the other, each with its part of the load
 
 
 _ROWS = (
-    Action("nothing", "nothing", nothing),
+    Action("nothing", "nothing", nothing, part=4),
     Action("kill", "`kill -9` of a worker", kill, 0.4, 0.3),
     Action("stop-0.8", "a worker stopped for 0.8 s", stop_for(0.8), 0.7),
     Action("stop-5", "a worker stopped for 5 s", stop_for(5.0), 1.0),

@@ -131,7 +131,9 @@ class Round:
 def run(plan: Plan, server: str, action: Action) -> Row:
     """One action against one server."""
     rounds = [
-        one_round(plan, server, action, share(plan.connections, action.rounds, number))
+        one_round(
+            plan, server, action, share(plan.connections // action.part, action.rounds, number)
+        )
         for number in range(action.rounds)
     ]
     return summary(server, action.name, rounds)

@@ -31,7 +31,7 @@ def test_nothing_is_lost_that_could_be_kept(plan: Plan, action: str) -> None:
     assert row.problems == []
     assert row.unexcused == 0, row.examples
     assert row.deeds > 0
-    assert row.fresh >= 600
+    assert row.fresh >= plan.connections // ACTIONS[action].part
     assert row.reused > 0
 
 
