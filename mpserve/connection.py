@@ -363,7 +363,8 @@ class Connection:
     ) -> tuple[bytes, tuple[Piece, ...]]:
         """Hand the response to the transport. Whatever may fail has been done before this."""
         loop = self._service.loop
-        closing = self._service.draining
+        # What was asked before the announcement is answered: who pipelines need not ask again.
+        closing = self._service.draining and not self.protocol.buffered
         self._service.counters.cells[MEMO_MISSES] += 1
         head, pieces = self.protocol.encode(request, response, loop.date_line, closing=closing)
         self.exchange = Exchange(self.peer, request, line, response.status, loop.now, len(head))

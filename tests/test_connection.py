@@ -345,6 +345,16 @@ def test_while_draining_every_answer_is_the_last(dialogue: Dialogue) -> None:
     assert dialogue.state is not State.IDLE
 
 
+def test_while_draining_a_pipeline_is_answered_to_its_end(dialogue: Dialogue) -> None:
+    dialogue.service.drain()
+    dialogue.say(GET * 3)
+    heard = dialogue.heard()
+
+    assert statuses(heard) == [200, 200, 200]
+    assert heard.count(b"\r\nConnection: close\r\n") == 1
+    assert b"\r\nConnection: close\r\n" in heard[heard.rindex(b"HTTP/1.1 200") :]
+
+
 @pytest.mark.parametrize("first", [pytest.param(GET, id="idle"), pytest.param(b"", id="unused")])
 def test_a_request_on_its_way_while_draining_is_answered(dialogue: Dialogue, first: bytes) -> None:
     dialogue.say(first)

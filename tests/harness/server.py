@@ -252,12 +252,23 @@ def _environment(added: Mapping[str, str]) -> dict[str, str]:
 
 
 def workers_of(master: int) -> list[int]:
-    """The process ids of the children of process `master` that live; none if it does not."""
+    """The process ids of the workers of process `master` that live; none if it does not.
+
+    Its children, that is; where some have names of ours, only they: an upgrade is tried in a child, too.
+    """
     try:
-        children = psutil.Process(master).children()
+        children = [each for each in psutil.Process(master).children() if _lives(each)]
     except psutil.NoSuchProcess:
         return []
-    return [child.pid for child in children if _lives(child)]
+    named = [child.pid for child in children if _name(child).startswith("mpserve: ")]
+    return named or [child.pid for child in children]
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _lives(process: psutil.Process) -> bool:
