@@ -55,7 +55,7 @@ class Counters:
     def answered(self, line: bytes, status: int, octets: int, duration: float) -> None:
         """One answer to the request line `line`, with that many octets of content, after that many seconds."""
         self.cells[place_of(line.partition(b" ")[0], status)] += 1
-        self.took(1, octets, max(0.0, duration))
+        self.took(1, octets, duration)
 
     def repeated(self, answers: Sequence[Answer], duration: float) -> None:
         """Answers from the memo that have gone together."""
@@ -66,7 +66,7 @@ class Counters:
 
     def took(self, number: int, octets: int, duration: float) -> None:
         """So many answers, with so many octets of content together, after that many seconds each."""
-        cells = self.cells
+        cells, duration = self.cells, max(0.0, duration)  # a turn's `now` may be a test's
         cells[OCTETS] += octets
         cells[DURATION] += int(duration * 1e9) * number
         cells[FIRST_BUCKET + bisect_left(BOUNDS, duration)] += number
