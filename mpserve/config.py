@@ -167,6 +167,7 @@ class Config:
     workers: int
     bind: tuple[Address, ...]
     backlog: int
+    max_connections: int  # of each worker
     access_log: str  # a path, "-" (standard output) or "off"
     log_format: str
     error_log: str  # a path, or "-" (standard error)
@@ -410,6 +411,13 @@ class Settings(Declared):
         whole(1, 65535),
         _LISTENING,
     )
+    max_connections = setting(
+        8192,
+        "Connections of each worker; fewer where its open files do not suffice, two for each. When "
+        "nine tenths are taken, the longest idle ones are closed.",
+        whole(1, 1 << 20),
+        _LISTENING,
+    )
     pid_file: Setting[str | None] = setting(
         None, "File for the process ID of the master.", PATH, _LISTENING
     )
@@ -628,6 +636,7 @@ def build(layers: Sequence[Layer], environ: Mapping[str, str]) -> Config:
         workers=usable_processors() if settings.workers == "auto" else settings.workers,
         bind=settings.bind,
         backlog=settings.backlog,
+        max_connections=settings.max_connections,
         access_log=settings.access_log,
         log_format=settings.log_format,
         error_log=settings.error_log,

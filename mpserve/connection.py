@@ -7,8 +7,10 @@ only makes them take turns, and keeps the deadline.
 from __future__ import annotations
 
 import _socket
+import contextlib
 import logging
 import select
+import socket
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -110,6 +112,7 @@ class Connection:
         "_service",
         "deadline",
         "exchange",
+        "first_deadline",
         "peer",
         "polled",
         "protocol",
@@ -129,6 +132,7 @@ class Connection:
         self.peer = peer
         self.state = IDLE
         self.deadline = service.loop.now + service.config.timeouts.header
+        self.first_deadline = self.deadline  # the same object until the first octet
         self.readable = False
         self.exchange: Exchange | None = None
         self._head: bytes | None = None  # the octets of the next request's head, if it came whole
@@ -214,6 +218,14 @@ class Connection:
         if self.state is IDLE or (self.state is READING and not self.protocol.head_begun):
             grace = self._service.loop.now + self._service.config.timeouts.idle_grace
             self.deadline = min(self.deadline, grace)
+
+    def give_way(self) -> bool:
+        """IDLE: close to make room, unless a request has come of which we do not know yet; whether it did."""
+        with contextlib.suppress(OSError):  # nothing has come, or nobody is there
+            if self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                return False
+        self.close()
+        return True
 
     def proceed(self) -> None:
         """Do all that can be done without waiting. The one place that catches what a client does."""

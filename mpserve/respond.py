@@ -84,6 +84,11 @@ def error(status: int, site: Site, lines: bytes = b"") -> Response:
     return _page(status, site, no_store + lines)
 
 
+def unavailable(site: Site) -> Response:
+    """An answer that says to come back in a moment (§15.6.4)."""
+    return error(503, site, _lines(site, RETRY_AFTER))
+
+
 def _meets_expectations(request: Request) -> bool:
     """Whether the request expects nothing but what this server can do."""
     expect = request.fields.get(b"expect")
@@ -109,7 +114,7 @@ def _without_representation(outcome: Outcome, target: Target, site: Site) -> Res
     if outcome is Outcome.NO_SLASH:
         return _page(status, site, _lines(site, (b"Location", _with_slash(target))))
     if outcome is Outcome.BUSY:
-        return error(status, site, _lines(site, RETRY_AFTER))
+        return unavailable(site)
     return error(status, site)
 
 

@@ -36,7 +36,9 @@ DURATIONS: Final = [f"within_{bound:g}" for bound in (*BOUNDS, float("inf"))]
 
 # What is added up, over all processes that ever were.
 COUNTERS: Final = (
-    *("accepted accepted_foreign stalled log_dropped restarts octets duration_ns").split(),
+    *(
+        "accepted accepted_foreign shed gave_way stalled log_dropped restarts octets duration_ns"
+    ).split(),
     *("memo_misses cache_hits cache_misses").split(),
     *ANSWERS,
     *DURATIONS,

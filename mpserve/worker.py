@@ -21,9 +21,11 @@ from mpserve.acceptor import ACCEPT_SWEEP, Acceptor
 from mpserve.batch import Batch
 from mpserve.connection import Connection
 from mpserve.counters import Counters
+from mpserve.crowd import Crowd
+from mpserve.crowd import affordable as affordable_connections
 from mpserve.filecache import FileCache
 from mpserve.loop import Loop
-from mpserve.process import Memory
+from mpserve.process import Memory, open_files
 from mpserve.refuge import Refuge
 from mpserve.scoreboard import State
 from mpserve.states import IDLE, LINGERING, READING, SENDING
@@ -120,7 +122,8 @@ class Worker:
         self.connections: set[Connection] = set()
         self.draining = False
         self.stalled = 0  # responses that were reset because the client took nothing for too long
-        self.acceptor = Acceptor(self, row, listeners)
+        self.crowd = Crowd(self.connections, self._most(caches), config.timeouts)
+        self.acceptor = Acceptor(self, self.crowd, row, listeners)
         self.refuge: Refuge | None = None  # None: nothing keeps us from the root
         self._signals: list[int] = []
         self._wakeup = -1
@@ -253,6 +256,8 @@ class Worker:
     def forget(self, connection: Connection) -> None:
         """`connection` is closed."""
         self.connections.discard(connection)
+        if self.acceptor.full:
+            self.acceptor.look()
         self._leave_when_done()
 
     def relieve(self) -> None:
@@ -306,7 +311,7 @@ class Worker:
     def sweep_deadlines(self) -> None:
         """End what has lasted too long."""
         now = self.loop.now
-        for connection in [each for each in self.connections if each.deadline <= now]:
+        for connection in self.crowd.overdue(now):
             self.loop.guarded(connection.on_deadline)
 
     # Signals
@@ -330,6 +335,13 @@ class Worker:
             with contextlib.suppress(OSError, RuntimeError, ValueError):
                 faulthandler.enable(fd, all_threads=False)
                 faulthandler.register(signal.SIGURG, fd, all_threads=False)
+
+    def _most(self, caches: Caches) -> int:
+        """How many connections there may be: what is open now stays, and the caches open their files."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return affordable_connections(
+            self.config.max_connections, limit, open_files() + 2 * caches.files
+        )
 
     def _leave_when_done(self) -> None:
         if self.draining and not self.connections and self.acceptor.closed:

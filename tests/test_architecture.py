@@ -22,7 +22,7 @@ LAYERS = (
     "activation admin adoption filecache handover relay",
     "batch",
     "connection",
-    "visitor",
+    "crowd visitor",
     "acceptor refuge",
     "edition worker",
     "master top",

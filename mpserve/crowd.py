@@ -1,0 +1,81 @@
+"""The connections of one worker together: how many there may be, and which of them go when they are many.
+
+A connection that is idle costs its client a new handshake when it goes; one that is at work, its answer.
+So only idle ones give way, the one that has been idle longest first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Final
+
+from mpserve.states import IDLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpserve.config import Timeouts
+    from mpserve.connection import Connection
+
+# Above this part of what there may be, nobody is idle for longer than `SHORT_IDLE`.
+CROWDED: Final = 0.75
+SHORT_IDLE: Final = 5.0  # seconds
+# Above this part, idle connections go at once, so many in a turn.
+PRESSED: Final = 0.9
+GIVE_WAY: Final = 32
+# Descriptors that are none of a client's: what is opened for a moment, or by a thread.
+SPARE_FILES: Final = 8
+
+
+def affordable(wanted: int, limit: int, taken: int) -> int:
+    """How many of the `wanted` connections `limit` open files allow when `taken` of them are not for clients.
+
+    Each needs two: its socket, and the file that is being sent.
+    """
+    return max(1, min(wanted, (limit - taken - SPARE_FILES) // 2))
+
+
+class Crowd:
+    """A worker's connections, and at most how many there may be."""
+
+    def __init__(self, connections: set[Connection], most: int, timeouts: Timeouts) -> None:
+        self._connections = connections
+        self._timeouts = timeouts
+        self.most = most
+
+    def __repr__(self) -> str:
+        return f"<Crowd {len(self._connections)} of {self.most} connections>"
+
+    @property
+    def room(self) -> int:
+        """How many more there may be."""
+        return self.most - len(self._connections)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether idle connections are to give way to those that come."""
+        return len(self._connections) > PRESSED * self.most
+
+    def overdue(self, now: float) -> list[Connection]:
+        """What has lasted too long; in a crowd, idleness has sooner."""
+        late = [each for each in self._connections if each.deadline <= now]
+        if len(self._connections) <= CROWDED * self.most:
+            return late
+        since = now - SHORT_IDLE
+        patient = [each for each in self._idle() if each.deadline > now]
+        return late + [each for each in patient if self._idle_since(each) <= since]
+
+    def expendable(self) -> list[Connection]:
+        """Idle connections that are to give way now, the one that has been idle longest first."""
+        excess = len(self._connections) - int(PRESSED * self.most)
+        count = max(0, min(GIVE_WAY, excess))
+        return heapq.nsmallest(count, self._idle(), key=self._idle_since)
+
+    def _idle(self) -> Iterator[Connection]:
+        return (each for each in self._connections if each.state is IDLE)
+
+    def _idle_since(self, idle: Connection) -> float:
+        """When `idle` was last heard of (monotonic seconds): the moment that its deadline was set."""
+        timeouts = self._timeouts
+        unused = idle.deadline is idle.first_deadline
+        return idle.deadline - (timeouts.header if unused else timeouts.keepalive)
