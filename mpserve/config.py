@@ -506,7 +506,7 @@ class Settings(Declared):
     )
     send_timeout = setting(
         30.0,
-        "For a client to take nothing of an answer. Who takes 64 KiB in that time may be slow.",
+        "For a client to take nothing of an answer. Who takes a little may be slow.",
         SECONDS,
         _TIMEOUTS,
     )

@@ -199,9 +199,7 @@ class Connection:
     def on_deadline(self) -> None:
         """The state has lasted too long."""
         try:
-            if self.state is SENDING and self.transport.drains():
-                self._enter(SENDING, self._service.config.timeouts.send)
-            elif self.state is SENDING:
+            if self.state is SENDING:
                 self._service.stalled += 1
                 self.reset()
             elif self.state is READING and self.protocol.head_begun:
@@ -212,6 +210,11 @@ class Connection:
                 self.close()
         except Disconnected:
             self.close()
+
+    def on_look(self) -> None:
+        """SENDING, and nothing more could be sent for a while: the client may still be reading."""
+        if self.transport.drains():
+            self.deadline = self._service.loop.now + self._service.config.timeouts.send
 
     def on_drain(self) -> None:
         """The worker is leaving: a request that is already on its way is still answered."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Final
 
-from mpserve.states import IDLE
+from mpserve.states import IDLE, SENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,8 @@ SHORT_IDLE: Final = 5.0  # seconds
 # Above this part, idle connections go at once, so many in a turn.
 PRESSED: Final = 0.9
 GIVE_WAY: Final = 32
+# A client to which nothing could be sent for so long (seconds) is watched; or for a quarter of the time it has.
+WATCH_AFTER: Final = 5.0
 # Descriptors that are none of a client's: what is opened for a moment, or by a thread.
 SPARE_FILES: Final = 8
 
@@ -64,6 +66,14 @@ class Crowd:
         since = now - SHORT_IDLE
         patient = [each for each in self._idle() if each.deadline > now]
         return late + [each for each in patient if self._idle_since(each) <= since]
+
+    def waiting(self, now: float) -> list[Connection]:
+        """Those to which nothing could be sent for a while."""
+        patience = self._timeouts.send
+        limit = now + patience - min(WATCH_AFTER, patience / 4)
+        return [
+            each for each in self._connections if each.state is SENDING and each.deadline < limit
+        ]
 
     def expendable(self) -> list[Connection]:
         """Idle connections that are to give way now, the one that has been idle longest first."""

@@ -35,7 +35,7 @@ STATES: Final = (
     (
         SENDING,
         "writable",
-        "`send_timeout`, from the last progress",
+        "`send_timeout`, from the last octet that was sent or acknowledged",
         (
             "queue empty → IDLE, READING when octets wait, CLOSED, or LINGERING where the client may "
             "still be sending; deadline, or a file that shrank → reset"

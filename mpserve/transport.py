@@ -154,12 +154,11 @@ class Transport:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, WIDE_LOWAT)
 
     def drains(self) -> bool:
-        """Whether a socket that is not writable still holds less than when this was last asked.
+        """Whether a socket that is not writable holds less than when this was last asked; the first time it does.
 
-        A wide one is writable again only when much has gone. The peer may have become slow meanwhile.
+        It is writable again only when much has gone. A peer that reads slowly makes progress before, and one
+        that has stopped does not.
         """
-        if not self._wide:
-            return False
         held: int = struct.unpack("i", fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
         before, self._held = self._held, held
         return held < before

@@ -311,6 +311,8 @@ class Worker:
     def sweep_deadlines(self) -> None:
         """End what has lasted too long."""
         now = self.loop.now
+        for connection in self.crowd.waiting(now):
+            self.loop.guarded(connection.on_look)
         for connection in self.crowd.overdue(now):
             self.loop.guarded(connection.on_deadline)
 

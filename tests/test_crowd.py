@@ -11,7 +11,7 @@ import pytest
 from mpserve.config import load
 from mpserve.connection import Connection
 from mpserve.crowd import Crowd, affordable
-from mpserve.states import READING, State
+from mpserve.states import READING, SENDING, State
 from tests.dialogue import PEER, FakeService
 
 
@@ -106,3 +106,12 @@ def test_who_is_over_the_deadline_is_named_once(ten: Ten) -> None:
 
     overdue = ten.crowd.overdue(ten.service.loop.now + 100)
     assert (10, 10) == (len(overdue), len(set(overdue)))
+
+
+def test_who_takes_nothing_is_watched_after_a_while(ten: Ten) -> None:
+    ten.add()
+    waiting = ten.add(SENDING)
+    waiting.deadline = ten.service.loop.now + 30.0
+    looks = [ten.crowd.waiting(ten.service.loop.now + passed) for passed in (4.9, 5.1)]
+
+    assert [[], [waiting]] == looks
