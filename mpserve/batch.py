@@ -24,6 +24,7 @@ from mpserve.loop import Loop
 from mpserve.memo import MARKS, MOST_IGNORED, Memo, Prepared, ignored_fields, reduce
 from mpserve.protocol.http1 import Http1Protocol
 from mpserve.protocol.message import FileSpan, Piece, Request
+from mpserve.readahead import is_known_warm
 from mpserve.witness import Witness
 
 OnBug: TypeAlias = Callable[[Callable[..., None], Exception], None]
@@ -110,8 +111,13 @@ class Run:
         del self.answers[index:]
 
 
-def send_span(sock: _socket.socket, head: bytes, span: FileSpan) -> int:
-    """Octets of `head` and of the span behind it that a socket that does not block took. Raises OSError."""
+def send_span(sock: _socket.socket, head: bytes, span: FileSpan, now: float) -> int:
+    """Octets of `head` and of the span behind it that a socket that does not block took. Raises OSError.
+
+    None, if the disk might be waited for.
+    """
+    if not is_known_warm(span, now):
+        return 0
     taken = sock.send(head)
     if taken == len(head):
         # Once something has gone, only the number of octets tells how far it went.
@@ -267,7 +273,7 @@ class Batch:
                     if not answer.pieces:
                         taken = connection.sock.send(answer.octets, MSG_DONTWAIT)
                     elif answer.one_span and connection.polled:
-                        taken = send_span(connection.sock, answer.octets, answer.one_span)
+                        taken = send_span(connection.sock, answer.octets, answer.one_span, loop.now)
                 except OSError:  # no room, or nobody there: `repeat` finds out
                     pass
                 if taken != answer.whole:

@@ -23,8 +23,9 @@ from mpserve.loop import Loop
 from mpserve.memo import Prepared
 from mpserve.protocol import target as targets
 from mpserve.protocol.http1 import Http1Protocol
-from mpserve.protocol.message import Exchange, HTTPError, Piece, Request, Response
+from mpserve.protocol.message import Exchange, FileSpan, HTTPError, Piece, Request, Response
 from mpserve.protocol.representation import Outcome
+from mpserve.readahead import note_warm
 from mpserve.respond import error as error_response
 from mpserve.respond import respond
 from mpserve.states import CLOSED, IDLE, LINGERING, READING, SENDING, State
@@ -66,6 +67,13 @@ class Log(Protocol):
         """Note `exchange`, which ended at `ended` (monotonic seconds), at `wall` (epoch seconds)."""
 
 
+class Reader(Protocol):
+    """Who waits for the disk, so that the loop does not."""
+
+    def fetch(self, span: FileSpan, then: Callable[[], None]) -> bool:
+        """Call `then` when `span` is in memory, or cannot be read; False where there is nobody to do it."""
+
+
 class Service(Protocol):
     """What all connections of a worker share. The worker is one; tests make their own."""
 
@@ -84,6 +92,8 @@ class Service(Protocol):
     def batch(self) -> Batch: ...
     @property
     def counters(self) -> Counters: ...
+    @property
+    def readahead(self) -> Reader: ...
 
     def welcome(self, connection: Connection) -> None:
         """`connection` is there to stay."""
@@ -108,6 +118,7 @@ class Connection:
     """One client: its socket, its protocol, and at most one exchange at a time."""
 
     __slots__ = (
+        "_fetching",
         "_head",
         "_service",
         "deadline",
@@ -136,6 +147,7 @@ class Connection:
         self.readable = False
         self.exchange: Exchange | None = None
         self._head: bytes | None = None  # the octets of the next request's head, if it came whole
+        self._fetching = False  # what is to be sent next is being read from the disk
         self.unread = 0  # octets that were thrown away while LINGERING
 
     def __repr__(self) -> str:
@@ -199,7 +211,9 @@ class Connection:
     def on_deadline(self) -> None:
         """The state has lasted too long."""
         try:
-            if self.state is SENDING:
+            if self._fetching:  # the client is not to blame
+                self.deadline = self._service.loop.now + self._service.config.timeouts.send
+            elif self.state is SENDING:
                 self._service.stalled += 1
                 self.reset()
             elif self.state is READING and self.protocol.head_begun:
@@ -284,6 +298,8 @@ class Connection:
 
     def _send(self) -> bool:
         """SENDING: as much of the response as goes now."""
+        if self._fetching:
+            return False
         before = self.transport.sent
         try:
             outcome = self.transport.flush()
@@ -299,9 +315,23 @@ class Connection:
         if outcome is Flush.DONE:
             self._finish()
             return self.state is not CLOSED
+        if outcome is Flush.COLD:
+            self._fetch()
         if outcome is Flush.TURN_OVER:
             self._service.loop.again(self.proceed)
         return False
+
+    def _fetch(self) -> None:
+        """Have the next octets read where the loop does not wait for them."""
+        span = self.transport.cold
+        self._fetching = self._service.readahead.fetch(span, self._fetched)
+        if not self._fetching:  # then the loop has to wait
+            note_warm(span)
+            self._service.loop.again(self.proceed)
+
+    def _fetched(self) -> None:
+        self._fetching = False
+        self.proceed()
 
     def _discard(self) -> bool:
         """LINGERING: read what the client still sends, so that it gets to read our answer.

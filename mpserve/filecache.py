@@ -193,10 +193,24 @@ def read_file(found: Found, site: Site, now: float) -> tuple[Found, Sight]:
             representation = of_file(file, size, mtime, media_type, now, site.replaced)
         if status.st_size > MOST_IN_MEMORY:
             return Found((representation,)), sight
-        content = os.pread(file.fd, status.st_size + 1, 0)
+        content = read_at_once(file.fd, status.st_size + 1)
+        if content is None:
+            return Found((representation,)), None
         if len(content) == status.st_size and sight_of(os.fstat(file.fd)) == sight_of(status):
             return Found((dataclasses.replace(representation, source=content),)), sight
     return Found((representation,)), None
+
+
+def read_at_once(fd: int, size: int) -> bytes | None:
+    """The first `size` octets, or all there are; None if the disk would be waited for: whoever sends it can."""
+    buffer = bytearray(size)
+    try:
+        length = os.preadv(fd, [buffer], 0, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return None
+    except OSError:  # a file system where nobody can tell
+        return os.pread(fd, size, 0)
+    return bytes(buffer[:length])
 
 
 def read_spans(pieces: tuple[Piece, ...], witnesses: tuple[Witness, ...]) -> tuple[Piece, ...]:

@@ -70,6 +70,7 @@ class File:
     """An open file, closed when nobody holds it any more: not a lookup, nor a cache, nor what is being sent."""
 
     fd: int
+    warm: tuple[int, int, float] = (0, 0, 0.0)  # see message.OpenFile
 
     def __del__(self) -> None:
         os.close(self.fd)

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Final, NoReturn
 
 from mpserve.protocol.message import FileSpan, Piece
+from mpserve.readahead import is_cold
 
 RECEIVE_SIZE: Final = 16384  # a head is rarely larger; what is longer comes in the next call
 
@@ -61,6 +62,7 @@ class Flush(Enum):
     DONE = "the queue is empty"
     WAITING = "the socket takes no more now"
     TURN_OVER = "there is more, and the others come first"
+    COLD = "what comes next has to be read from the disk"
 
 
 class Disconnected(Exception):
@@ -125,7 +127,7 @@ class Transport:
         self._copying = False
 
     def flush(self) -> Flush:
-        """Send until the queue is empty, the socket is full or the turn is over.
+        """Send until the queue is empty, the socket is full, the turn is over, or the disk would be waited for.
 
         Raises Disconnected, Truncated, or OSError when the file cannot be read.
         """
@@ -134,18 +136,29 @@ class Transport:
         while queue:
             if budget <= 0:
                 return Flush.TURN_OVER
-            taken = self._send(queue[0], more=len(queue) > 1 and len(queue[1]) > ALONE_SIZE)
+            piece = queue[0]
+            if type(piece) is FileSpan and is_cold(first_of(piece)):
+                return Flush.COLD
+            taken = self._send(piece, more=len(queue) > 1 and len(queue[1]) > ALONE_SIZE)
             if taken is BLOCKED:
                 return Flush.WAITING
             budget -= taken
             self.sent += taken
             self._held = UNKNOWN
-            if taken == len(queue[0]):
+            if taken == len(piece):
                 del queue[0]
             else:
-                queue[0] = after(queue[0], taken)
+                queue[0] = after(piece, taken)
         self._queue = ()
         return Flush.DONE
+
+    @property
+    def cold(self) -> FileSpan:
+        """What has to be read from the disk, when `flush` has said so."""
+        queue = self._queue or [b""]
+        piece = queue[0]
+        assert type(piece) is FileSpan
+        return first_of(piece)
 
     def widen(self) -> None:
         """Let the socket hold more: the client is fast."""
@@ -214,6 +227,11 @@ class Transport:
         if not octets:
             raise Truncated
         return self._socket.send(octets)
+
+
+def first_of(span: FileSpan) -> FileSpan:
+    """As much of `span` as one call sends."""
+    return FileSpan(span.file, span.start, min(span.stop, span.start + SENDFILE_SIZE))
 
 
 def after(piece: Piece, taken: int) -> Piece:

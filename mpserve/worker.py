@@ -26,6 +26,7 @@ from mpserve.crowd import affordable as affordable_connections
 from mpserve.filecache import FileCache
 from mpserve.loop import Loop
 from mpserve.process import Memory, open_files
+from mpserve.readahead import ReadAhead
 from mpserve.refuge import Refuge
 from mpserve.scoreboard import State
 from mpserve.states import IDLE, LINGERING, READING, SENDING
@@ -122,6 +123,7 @@ class Worker:
         self.connections: set[Connection] = set()
         self.draining = False
         self.stalled = 0  # responses that were reset because the client took nothing for too long
+        self.readahead = ReadAhead(self.loop.guarded)
         self.crowd = Crowd(self.connections, self._most(caches), config.timeouts)
         self.acceptor = Acceptor(self, self.crowd, row, listeners)
         self.refuge: Refuge | None = None  # None: nothing keeps us from the root
@@ -149,6 +151,7 @@ class Worker:
         self._tell = tell
         self._catch_signals()
         self._explain_faults()
+        self.loop.add(self.readahead.fd, select.EPOLLIN, self.readahead.on_read)
         self.acceptor.listen()
         self._life = life
         self.loop.add(life, select.EPOLLIN, self.on_master_gone)

@@ -16,7 +16,8 @@ from mpserve.connection import Connection
 from mpserve.counters import Counters
 from mpserve.filecache import FileCache
 from mpserve.loop import Loop
-from mpserve.protocol.message import Exchange
+from mpserve.protocol.message import Exchange, FileSpan
+from mpserve.readahead import note_warm
 from mpserve.states import State
 from mpserve.visitor import Visitor
 
@@ -73,6 +74,22 @@ def re_raise(_handler: Callable[..., None], bug: Exception) -> None:
 
 
 @dataclass
+class FakeReadAhead:
+    """Has read everything by the next turn."""
+
+    loop: Loop
+    spans: list[FileSpan] = field(default_factory=list)
+    refuses: bool = False
+
+    def fetch(self, span: FileSpan, then: Callable[[], None]) -> bool:
+        if not self.refuses:
+            self.spans.append(span)
+            note_warm(span)
+            self.loop.again(then)
+        return not self.refuses
+
+
+@dataclass
 class FakeService:
     """What connections ask of their worker."""
 
@@ -88,10 +105,12 @@ class FakeService:
     loop: Loop = field(init=False)
     cache: FileCache = field(init=False)
     batch: Batch = field(init=False)
+    readahead: FakeReadAhead = field(init=False)
 
     def __post_init__(self) -> None:
         caches = self.config.caches
         self.loop = Loop(self.on_bug)
+        self.readahead = FakeReadAhead(self.loop)
         self.cache = FileCache(caches.octets, caches.files, caches.valid)
         self.batch = Batch(
             self.config,

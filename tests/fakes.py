@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mpserve.config import Site, Symlinks
 from mpserve.protocol.media import media_type
@@ -16,12 +17,13 @@ NOW = 1_700_000_000  # epoch seconds: Tue, 14 Nov 2023 22:13:20 GMT
 SETTLED = NOW - 3600  # the mtime of a file that nobody has touched for an hour
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class FakeFile:
     """An open file whose octets are at hand."""
 
     content: bytes
     fd: int = 3
+    warm: tuple[int, int, float] = field(default=(0, 1 << 62, math.inf), compare=False)
 
 
 class FakeTree:

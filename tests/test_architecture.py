@@ -17,7 +17,7 @@ LAYERS = (
     "configfile counters exposition toptable protocol.coding protocol.target seccomp upgrade",
     "protocol.representation",
     "protocol.conditional protocol.http1 protocol.ranges",
-    "config destination generations listing tree witness",
+    "config destination generations listing readahead tree witness",
     "accesslog errorlog files listeners loop memo respond sandbox states transport",
     "activation admin adoption filecache handover relay",
     "batch",

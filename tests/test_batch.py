@@ -368,7 +368,7 @@ def test_a_span_of_which_only_the_head_goes_is_repeated(
 def test_a_span_waits_for_its_head(stage: Stage, span: FileSpan) -> None:
     large = b"x" * 60_000
     connection = polled_connection(stage, 20_000)
-    taken = send_span(connection.sock, large, span)
+    taken = send_span(connection.sock, large, span, 0.0)
 
     assert taken < len(large)
     assert connection.heard() == large[:taken]

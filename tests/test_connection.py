@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from mpserve import connection as connection_module
 from mpserve import files
 from mpserve.config import Site, load
 from mpserve.connection import Connection
+from mpserve.protocol.message import FileSpan
 from mpserve.protocol.representation import Outcome, Resource
 from mpserve.protocol.target import Target
 from mpserve.scoreboard import ANSWERS, CELL
@@ -429,3 +431,59 @@ def test_a_reader_that_takes_what_was_sent_before_is_waited_for(
     dialogue.wait(1.1)
 
     assert (State.SENDING, State.CLOSED) == (still, dialogue.state)
+
+
+def cold_reads(*_: object) -> int:
+    raise BlockingIOError(errno.EAGAIN, "not in memory")
+
+
+def test_cold_octets_are_read_before_they_are_sent(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "preadv", cold_reads)
+    octets = dialogue.ask(GET.replace(b"a.txt", b"big"))
+
+    assert octets.partition(b"\r\n\r\n")[2] == b"0123456789abcdef" * (1 << 18)
+    spans = dialogue.service.readahead.spans
+    assert (0, 4 << 20) == (spans[0].start, max(span.stop for span in spans))
+
+
+def test_a_small_cold_file_is_sent_like_a_large_one_and_not_kept(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "preadv", cold_reads)
+        first = dialogue.ask(GET)
+    fetched = len(dialogue.service.readahead.spans)
+    second = dialogue.ask(GET)
+
+    assert [first[-6:], second[-6:]] == [b"hello\n"] * 2
+    assert (1, 1) == (fetched, len(dialogue.service.readahead.spans))
+
+
+def test_where_no_thread_can_be_had_the_loop_waits_for_the_disk(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "preadv", cold_reads)
+    dialogue.service.readahead.refuses = True
+
+    assert dialogue.ask(GET.replace(b"a.txt", b"big")).endswith(b"0123456789abcdef")
+
+
+def test_a_client_is_not_cut_off_while_the_disk_is_slow(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Callable[[], None]] = []
+
+    def fetch(_span: FileSpan, then: Callable[[], None]) -> bool:
+        waiting.append(then)
+        return True
+
+    monkeypatch.setattr(os, "preadv", cold_reads)
+    monkeypatch.setattr(dialogue.service.readahead, "fetch", fetch)
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+    for _ in range(4):
+        dialogue.wait(30.1)
+        dialogue.connection.on_event(select.EPOLLOUT)
+
+    assert (State.SENDING, 0, 1) == (dialogue.state, dialogue.service.stalled, len(waiting))

@@ -300,6 +300,7 @@ def test_a_file_that_cannot_be_read_is_left_to_whoever_sends_it(
     def failing(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
+    monkeypatch.setattr(os, "preadv", failing)
     monkeypatch.setattr(os, "pread", failing)
     looked = cache().lookup(site, target("/a.txt"), loop)
 
@@ -312,11 +313,11 @@ def test_a_file_that_goes_on_changing_is_left_to_whoever_sends_it(
     """As those of /proc do: they have no size, and yet they have content."""
     readings = []
 
-    def growing(_fd: int, length: int, _offset: int) -> bytes:
+    def growing(_fd: int, length: int) -> bytes:
         readings.append(length)
         return bytes(length)
 
-    monkeypatch.setattr(os, "pread", growing)
+    monkeypatch.setattr(filecache, "read_at_once", growing)
     looked = cache().lookup(site, target("/none"), loop)
 
     assert (readings, content(looked.resource), looked.witnesses) == (

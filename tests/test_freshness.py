@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 import os
@@ -757,6 +758,11 @@ def settled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 ETAG = re.compile(rb'\r\nETag: (?:W/)?"([0-9a-f]+)-([0-9a-f]+)"\r\n')
 
 
+def nobody_can_tell(*_: object) -> int:
+    """As a file system that does not know whether the disk would be waited for."""
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
 def belongs(answer: bytes, path: Path) -> bool:
     """Whether entity-tag, length and content of `answer` are those of the file at `path` now."""
     fields, _, content = answer.partition(b"\r\n\r\n")
@@ -805,6 +811,7 @@ def test_what_is_said_of_a_file_belongs_to_the_octets_that_are_sent(
         return octets
 
     monkeypatch.setattr(os, "pread", pread_of_what_changes)
+    monkeypatch.setattr(os, "preadv", nobody_can_tell)
     service = serve(root, *arguments)
     answers = [ask(service, head("/a.txt")) for _ in range(3)]
 
@@ -841,6 +848,7 @@ def test_a_file_that_never_stands_still_is_sent_and_not_kept(
         return pread(fd, length, offset)
 
     monkeypatch.setattr(os, "pread", pread_of_what_changes)
+    monkeypatch.setattr(os, "preadv", nobody_can_tell)
     service = serve(root)
     answers = [ask(service, head("/a.txt")) for _ in range(3)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import time
@@ -44,6 +45,7 @@ def until(condition: Callable[[], bool]) -> bool:
 @dataclass
 class File:
     fd: int
+    warm: tuple[int, int, float] = (0, 1 << 62, math.inf)
 
 
 @pytest.fixture

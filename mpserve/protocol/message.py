@@ -71,6 +71,9 @@ class OpenFile(Protocol):
     @property
     def fd(self) -> int: ...
 
+    # The first octet and the end of what is in memory, and until when that is believed (monotonic seconds).
+    warm: tuple[int, int, float]
+
 
 @dataclass(slots=True)
 class FileSpan:

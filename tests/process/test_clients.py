@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -68,3 +71,37 @@ def test_without_descriptors_clients_are_told_to_come_back_and_later_served(serv
     assert after.user + after.system - before.user - before.system < 1.0  # it does not spin
     assert until(lambda: get(server, "/hello.txt").status == 200)
     assert len(re.findall("cannot accept: Too many open files", server.stderr)) == 1
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_while_a_file_comes_from_a_slow_disk_others_are_served(
+    serve: Serve, root: Path, tmp_path: Path
+) -> None:
+    server = serve("--workers", "1", "--access-log", "off")
+    (worker,) = server.workers()
+    with (root / "big").open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert content(server, "/hello.txt") == HELLO
+    # The threads read by pread; what asks whether the disk is needed is another call.
+    inject = "--inject=pread64:delay_enter=300000"
+    command = ["strace", "-f", "-q", "-o", str(tmp_path / "trace"), "-p", str(worker), inject]
+    with subprocess.Popen(command) as tracing, ThreadPoolExecutor(1) as pool:
+        assert until(lambda: b"TracerPid:\t0\n" not in status_of(worker))
+        try:
+            cold = pool.submit(content, server, "/big")
+            assert until(lambda: len(os.listdir(f"/proc/{worker}/task")) > 1)
+            served = 0
+            while not cold.done():
+                assert content(server, "/hello.txt") == HELLO
+                served += 1
+        finally:
+            tracing.terminate()
+
+    assert served > 1
+    assert cold.result() == (root / "big").read_bytes()
+    assert "pread64(" in (tmp_path / "trace").read_text()
+
+
+def status_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/status").read_bytes()

@@ -1,0 +1,149 @@
+"""What is not in memory: how it is found out, and who reads it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mpserve import readahead
+from mpserve.files import File
+from mpserve.protocol.message import FileSpan
+from mpserve.readahead import WARM_FOR, ReadAhead, is_cold, is_known_warm, note_warm
+
+SIZE = 1 << 20
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(SIZE))
+    return File(os.open(path, os.O_RDONLY))
+
+
+def tells(file: File) -> bool:
+    """Whether the file system can say what is in memory."""
+    try:
+        os.preadv(file.fd, [bytearray(1)], 0, os.RWF_NOWAIT)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return True
+
+
+def test_what_was_just_written_is_warm(file: File) -> None:
+    assert is_cold(FileSpan(file, 0, SIZE)) is not tells(file)
+
+
+def test_what_was_dropped_from_memory_is_cold(file: File) -> None:
+    os.fsync(file.fd)
+    os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    assert is_cold(FileSpan(file, 0, SIZE))
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL])
+def test_where_nobody_can_say_it_is_cold_until_it_has_been_read(
+    file: File, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "preadv", refuse)
+    span = FileSpan(file, 0, 100)
+    before = is_cold(span)
+    note_warm(span)
+
+    assert (True, False) == (before, is_cold(span))
+
+
+def test_what_was_warm_is_asked_for_again_after_a_while(file: File) -> None:
+    span = FileSpan(file, 0, 100)
+    note_warm(span)
+    now = time.monotonic()
+
+    assert [True, False] == [is_known_warm(span, now + passed) for passed in (0, WARM_FOR + 1)]
+
+
+def test_a_file_that_is_sent_from_end_to_end_is_known_warm_as_a_whole(file: File) -> None:
+    for start in range(0, 1000, 100):
+        note_warm(FileSpan(file, start, start + 100))
+
+    now = time.monotonic()
+    assert is_known_warm(FileSpan(file, 0, 1000), now)
+    assert not is_known_warm(FileSpan(file, 0, 1001), now)
+    note_warm(FileSpan(file, 5000, 6000))
+    assert not is_known_warm(FileSpan(file, 0, 1000), now)
+
+
+@pytest.fixture
+def reader() -> Iterator[ReadAhead]:
+    reader = ReadAhead(lambda call: call())
+    yield reader
+    reader.close()
+
+
+def wait_for(reader: ReadAhead) -> None:
+    ready, _, _ = select.select([reader.fd], [], [], 10)
+    assert ready
+    reader.on_read(select.EPOLLIN)
+
+
+def test_whoever_waits_is_called_when_it_has_been_read(reader: ReadAhead, file: File) -> None:
+    called: list[int] = []
+    assert reader.fetch(FileSpan(file, 0, SIZE), lambda: called.append(1))
+    before = list(called)
+    wait_for(reader)
+
+    assert ([], [1]) == (before, called)
+    assert is_known_warm(FileSpan(file, 0, SIZE), time.monotonic())
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, SIZE), (SIZE - 1, SIZE + 100), (SIZE * 2, SIZE * 3)]
+)
+def test_a_file_that_cannot_be_read_keeps_nobody_waiting(
+    reader: ReadAhead, file: File, start: int, stop: int
+) -> None:
+    broken = File(os.open("/", os.O_RDONLY)) if stop == SIZE else file
+    called: list[int] = []
+    reader.fetch(FileSpan(broken, start, stop), lambda: called.append(1))
+    wait_for(reader)
+
+    assert [1] == called
+
+
+def test_one_thread_is_enough_as_long_as_one_reads_at_a_time(reader: ReadAhead, file: File) -> None:
+    for _ in range(5):
+        reader.fetch(FileSpan(file, 0, 100), lambda: None)
+        wait_for(reader)
+
+    assert reader._threads == 1
+
+
+def test_there_are_never_more_than_a_few_threads(
+    reader: ReadAhead, file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(readahead, "read", lambda *_: go.wait(10))
+    for _ in range(50):
+        reader.fetch(FileSpan(file, 0, 100), lambda: None)
+    go.set()
+
+    assert reader._threads == readahead.THREADS
+
+
+def test_where_no_thread_can_start_it_says_so(
+    reader: ReadAhead, file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+
+    assert not reader.fetch(FileSpan(file, 0, 100), lambda: None)
