@@ -1,0 +1,67 @@
+"""scripts/fuzz: requests that nobody would write, for as long as one likes; or one of them again."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.fuzz.campaign import Campaign, run
+from tests.harness.server import REPOSITORY, Server
+
+FINDINGS = REPOSITORY / "build" / "fuzz"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
+    made.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
+    made.add_argument("--seed", type=int, default=0, help="other numbers, other cases (0)")
+    made.add_argument("--case", type=int, help="this case alone")
+    made.add_argument("--json", type=Path, metavar="FILE", help="keep the result here")
+    return made
+
+
+def fill(root: Path) -> None:
+    """What is served."""
+    (root / "dir").mkdir()
+    (root / "hello.txt").write_bytes(b"hello\n")
+    (root / "big").write_bytes(b"0123456789abcdef" * 8192)  # 128 KiB
+    for name in ("hello.txt", "big"):
+        os.utime(root / name, (1_000_000_000, 1_000_000_000))
+
+
+def fuzz(seconds: float, seed: int, case: int | None = None) -> Campaign:
+    """A campaign against a server of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        fill(root)
+        with Server(root, "--workers", "1", "--access-log", "off", "--listing") as server:
+            numbers = itertools.count() if case is None else iter([case])
+            return run(server, seed, numbers, seconds)
+
+
+def main() -> int:
+    """The exit status: 1 if anything was found."""
+    options = parser().parse_args()
+    campaign = fuzz(options.seconds, options.seed, options.case)
+    for finding in campaign.findings:
+        print(f"case {finding.number}: {finding.what}")
+        if finding.octets:
+            FINDINGS.mkdir(parents=True, exist_ok=True)
+            name = f"{campaign.seed}-{finding.number}.http"
+            (FINDINGS / name).write_bytes(finding.octets)
+            print(f"  its octets: {FINDINGS / name}")
+    found = len(campaign.findings)
+    print(f"{campaign.cases} cases, {campaign.answers} answers, {found} findings")
+    if options.json:
+        result = {"cases": campaign.cases, "answers": campaign.answers, "findings": found}
+        options.json.write_text(json.dumps({**result, "seed": campaign.seed}) + "\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
