@@ -13,6 +13,7 @@ complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l no-any-root -d '
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l bind -d 'HOST:PORT, [IPv6]:PORT, PORT (on 127.0.0.1), :PORT (every address, IPv6 and IPv4) or unix:/path. Port 0 picks a free one. Repeatable.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l workers -d 'Worker processes; auto: one for each processor it may use, CPU quota included.' -x -a 'auto'
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l backlog -d 'Connections that may wait to be accepted, in each listening socket.' -x
+complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l max-connections -d 'Connections of each worker; fewer where its open files do not suffice, two for each. When nine tenths are taken, the longest idle ones are closed.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l pid-file -d 'File for the process ID of the master.' -r -F
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l admin -d 'Where the master answers /metrics, /healthz, /readyz and /status: a loopback address or unix:/path.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l affinity -d 'Keep each worker on one processor of its own.'
@@ -34,7 +35,7 @@ complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l max-head -d 'A l
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l max-fields -d 'More fields are answered with 431.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l header-timeout -d 'For a head to arrive; one that has begun is answered with 408.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l keepalive-timeout -d 'For a connection to be idle. A load balancer in front should give up sooner.' -x
-complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l send-timeout -d 'For a client to take nothing of an answer. Who takes 64 KiB in that time may be slow.' -x
+complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l send-timeout -d 'For a client to take nothing of an answer. Who takes a little may be slow.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l linger-timeout -d 'For a client that is still sending to read the answer before the connection closes.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l graceful-timeout -d 'For the answers under way at a graceful stop.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l shutdown-delay -d 'To go on serving after TERM, for load balancers that have to hear of it first.' -x
