@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpserve import files, loop
+from mpserve import batch, connection, files, loop
 from mpserve.config import Site, load
 from mpserve.connection import Connection
 from mpserve.protocol.grammar import http_date
@@ -451,7 +451,8 @@ def serve() -> Iterator[Serve]:
 def later(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     """Whatever was written before has settled."""
     time = FakeTime()
-    monkeypatch.setattr(loop, "time", time)
+    for room in (loop, batch, connection):
+        monkeypatch.setattr(room, "time", time)
     return time
 
 
@@ -607,7 +608,8 @@ class FrozenTime(FakeTime):
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> FrozenTime:
     time = FrozenTime()
-    monkeypatch.setattr(loop, "time", time)
+    for room in (loop, batch, connection):
+        monkeypatch.setattr(room, "time", time)
     return time
 
 
@@ -917,7 +919,8 @@ def test_no_answer_is_stale_where_time_stamps_are_coarse(
         tree = CoarseTree(Path(directory), step, lag)
         path = Path(directory, name)
         clock = FrozenTime()
-        patch.setattr(loop, "time", clock)
+        for room in (loop, batch, connection):
+            patch.setattr(room, "time", clock)
         service = FakeService(load([directory], {}))
         tree.write(path, anew=True)
         let_stat_show(patch, tree.shown)
