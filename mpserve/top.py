@@ -104,20 +104,44 @@ def running_masters() -> list[int]:
 
 
 def open_scoreboard(pid: int) -> Scoreboard:
-    """The scoreboard of the server `pid`. Raises ConfigError."""
-    directory = f"/proc/{pid}/fd"
+    """The scoreboard of the server `pid`. Raises ConfigError.
+
+    After an upgrade, the workers of the image before it still count in its board: their rows are added.
+    """
+    boards: dict[tuple[int, int], Scoreboard] = {}
     try:
-        for name in os.listdir(directory):
-            if os.readlink(f"{directory}/{name}").startswith(f"/memfd:{MEMORY}"):
-                fd = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-                return Scoreboard(fd, mmap.ACCESS_READ)
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # it has been closed since
+                collect(f"/proc/{pid}/fd/{name}", boards)
     except FileNotFoundError:
         raise ConfigError(f"top: there is no process {pid}") from None
     except PermissionError:
         raise ConfigError(
             f"top: no right to look into process {pid}: it is another user's"
         ) from None
-    raise ConfigError(f"top: process {pid} is no master of a server")
+    if not boards:
+        raise ConfigError(f"top: process {pid} is no master of a server")
+    newest, *older = (boards[age] for age in sorted(boards, reverse=True))
+    newest.look()
+    for board in older:
+        board.look()
+        for row in board.rows:
+            newest.adopt(row)
+        board.close()
+    return newest
+
+
+def collect(path: str, boards: dict[tuple[int, int], Scoreboard]) -> None:
+    """Open the board behind `path`, if it is one, once; the youngest sorts last. Raises OSError."""
+    if not os.readlink(path).startswith(f"/memfd:{MEMORY}"):
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    status = os.fstat(fd)
+    age = (status.st_mtime_ns, status.st_ino)  # writing through memory leaves the time as it was
+    if age in boards:
+        os.close(fd)
+    else:
+        boards[age] = Scoreboard(fd, mmap.ACCESS_READ)
 
 
 class Server:
@@ -136,7 +160,6 @@ class Server:
     def read(self) -> View:
         """The server now. Raises ConfigError when it is gone."""
         board = open_scoreboard(self._master.pid)  # an upgrade may have made another
-        board.look()
         rows = [row.items() for row in board.rows]
         totals = board.totals()
         board.close()

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -104,6 +105,22 @@ def test_the_figures_are_those_of_the_server_without_any_flag_of_it(serve: Serve
     assert [each["process"] for each in workers] == ["w0", "w1"]
     assert sum(each["requests"] for each in workers) == 5
     assert all(each["pss"] > 0 and each["state"] == "serving" for each in workers)
+
+
+def test_an_upgrade_takes_no_figure_along(serve: Serve) -> None:
+    server = busy(serve)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as slow:
+        slow.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        slow.recv(1)  # under way: its worker stays, and counts in the board of the old image
+        server.signal(signal.SIGUSR2)
+        server.wait_for_line(r"generation \d+ serves")
+        content(server, "/hello.txt")
+        found = json.loads(top(str(server.pid), "--json").stdout)
+    master, *workers = found["processes"]
+
+    assert master["requests"] == 6
+    assert [each["state"] for each in workers].count("retiring") >= 1
+    assert [each["state"] for each in workers].count("serving") == 2
 
 
 def test_the_server_is_found_by_its_pid_file(serve: Serve, tmp_path: Path) -> None:
