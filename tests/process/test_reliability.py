@@ -13,7 +13,7 @@ from tests.harness import peers
 
 pytestmark = pytest.mark.slow
 
-SHORT = ("nothing", "kill", "stop-0.8", "hup", "broken", "scale", "term")
+SHORT = ("nothing", "kill", "stop-0.8", "hup", "broken", "scale", "usr2", "mixed", "term")
 
 
 @pytest.fixture
