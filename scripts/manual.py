@@ -90,6 +90,9 @@ One worker more, or less.
 .TP
 .B USR1
 Open the logs anew: their files were renamed.
+.TP
+.B USR2
+Upgrade in place to the code that is installed now.
 .SH EXIT STATUS
 .TP
 .B 0
