@@ -40,7 +40,7 @@ RATE: Final = 1000  # connections begun per second
 PAUSE: Final = 0.005  # seconds between two requests of the honest client
 PATIENCE: Final = 10.0  # seconds that it waits for an answer
 REQUEST: Final = b"GET /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-_AVAILABLE: Final = re.compile(r"service available:\s*(?:\x1b\[[0-9;]*m)*\s*(YES|NO)")
+_AVAILABLE: Final = re.compile(r"service available:(?:\s|\x1b\[[0-9;]*m)*(YES|NO)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def test_each_attack_names_the_server_and_how_many() -> None:
     ("output", "expected"),
     [
         pytest.param("service available:   YES\n", True, id="yes"),
-        pytest.param("service available: \x1b[1;32mYES\x1b[0m\n", True, id="in green"),
+        pytest.param("service available:\x1b[1;32m   \x1b[1;32mYES\x1b[0m\n", True, id="in green"),
         pytest.param("service available: YES\nservice available: NO\n", False, id="once not"),
         pytest.param("", False, id="it did not say"),
     ],
@@ -43,3 +43,4 @@ def test_an_honest_client_is_served_beside_each_attack() -> None:
 
     assert [row.attack for row in rows] == list(ATTACKS)
     assert all(row.beside.requests > 0 and not row.beside.failed for row in rows)
+    assert all(row.available for row in rows)
