@@ -33,7 +33,7 @@ ALONE_SIZE: Final = 256 * 1024
 # Unsent octets that the socket of a fast client may hold, instead of `listeners.NOTSENT_LOWAT`: a file of
 # 1 MiB then needs no second wake-up, which is a third of its cost. They are pages of the page cache.
 WIDE_LOWAT: Final = 1024 * 1024
-UNKNOWN: Final = 1 << 62  # octets in a socket that nobody has counted: more than there can be
+UNKNOWN: Final = -1  # octets in a socket that nobody has counted: nothing is less
 
 BLOCKED: Final = None  # recv: nothing has arrived
 EOF: Final = b""  # recv: the peer sends no more
@@ -167,7 +167,7 @@ class Transport:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, WIDE_LOWAT)
 
     def drains(self) -> bool:
-        """Whether a socket that is not writable holds less than when this was last asked; the first time it does.
+        """Whether a socket that is not writable holds less than when this was last asked since it was sent to.
 
         It is writable again only when much has gone. A peer that reads slowly makes progress before, and one
         that has stopped does not.

@@ -433,6 +433,16 @@ def test_a_reader_that_takes_what_was_sent_before_is_waited_for(
     assert (State.SENDING, State.CLOSED) == (still, dialogue.state)
 
 
+def test_the_first_look_at_a_reader_gives_no_more_time(dialogue: Dialogue) -> None:
+    dialogue.say(GET.replace(b"a.txt", b"big"))
+    dialogue.wait(6)
+    dialogue.connection.on_look()
+    still = dialogue.state
+    dialogue.wait(24.1)
+
+    assert (State.SENDING, State.CLOSED) == (still, dialogue.state)
+
+
 def cold_reads(*_: object) -> int:
     raise BlockingIOError(errno.EAGAIN, "not in memory")
 

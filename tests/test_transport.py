@@ -22,6 +22,7 @@ from mpserve.transport import (
     GONE,
     SENDFILE_SIZE,
     TURN_SIZE,
+    UNKNOWN,
     WIDE_LOWAT,
     Disconnected,
     Flush,
@@ -295,6 +296,7 @@ def test_a_wide_socket_drains_as_long_as_its_peer_takes_something(
     transport.push(b"head", [FileSpan(file, 0, 1 << 20)] * 64)
     while transport.flush() is not Flush.WAITING:
         pass
+    transport.drains()  # the first time there is nothing to compare with
     # What had been on its way may still arrive, but that comes to an end.
     stopped = not all(transport.drains() for _ in range(MANY_TIMES))
     theirs.recv(1 << 20)
@@ -306,11 +308,11 @@ def test_a_wide_socket_drains_as_long_as_its_peer_takes_something(
 def test_what_is_sent_is_counted_anew(connected: Pair, file: File) -> None:
     transport, _theirs = connected
     transport.widen()
-    first = [transport.drains(), transport.drains()]
+    first = transport.drains()
     transport.push(b"head", (FileSpan(file, 0, 1000),))
     transport.flush()
 
-    assert [*first, transport.drains()] == [True, False, True]
+    assert (False, UNKNOWN, False) == (first, transport._held, transport.drains())
 
 
 def test_a_peer_that_reads_what_was_sent_long_ago_moves(file: File) -> None:
@@ -325,6 +327,7 @@ def test_a_peer_that_reads_what_was_sent_long_ago_moves(file: File) -> None:
     transport.push(b"head", [FileSpan(file, 0, 1 << 20)])
     while transport.flush() is Flush.TURN_OVER:
         pass
+    transport.drains()
     assert until(lambda: not transport.drains())  # the peer's buffer is full
     stuck, sent = transport.drains(), transport.sent
     theirs.recv(1 << 20)
