@@ -23,6 +23,7 @@ from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
 from loadtests.ask import Memory
 from loadtests.catalogue import SCENARIOS, Scenario
 from loadtests.client import Client, TargetError, check_corpus, parse_target
+from loadtests.console import say
 from loadtests.histogram import bucket
 from loadtests.overseer import Commission, Overseer, exit_status
 from loadtests.plan import PLANS
@@ -56,11 +57,6 @@ class Process:
 
 
 PROCESS = Process()
-
-
-def say(text: str) -> None:
-    """A line for the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def give_up(why: str) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from loadtests.benchmark import (
 )
 from loadtests.benchmark.results import FLOOR, OURS, Results, ShapeError, Table, save
 from loadtests.benchmark.workloads import WORKLOADS
+from loadtests.console import end_in_order, say
 from tests.harness import peers
 
 OTHERS = ("nginx", "nginx-cache", "lighttpd", "h2o")
@@ -175,18 +175,9 @@ def keep(results: Results, path: Path | None) -> None:
         save(results, path)
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def on_terminate(*_: object) -> None:
-    """Unwinds everything, so that no server and no file is left behind."""
-    raise SystemExit(143)
-
-
 def main() -> int:
     options = parser().parse_args()
-    signal.signal(signal.SIGTERM, on_terminate)
+    end_in_order()
     try:
         if options.docs:
             return write_documents(check=options.check)

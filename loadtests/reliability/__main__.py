@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import NoReturn
 from loadtests.benchmark import machine
 from loadtests.benchmark.documents import FrameError
 from loadtests.benchmark.results import OURS
+from loadtests.console import end_in_order, say
 from loadtests.launch import positive
 from loadtests.reliability import documents, report, run
 from loadtests.reliability.actions import ACTIONS
@@ -135,18 +135,9 @@ def settings(options: argparse.Namespace) -> dict[str, str]:
     }
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def on_terminate(*_: object) -> None:
-    """Unwinds everything, so that no server and no file is left behind."""
-    raise SystemExit(143)
-
-
 def main() -> int:
     options = parser().parse_args()
-    signal.signal(signal.SIGTERM, on_terminate)
+    end_in_order()
     try:
         if options.docs:
             return write_documents(check=options.check)
