@@ -71,6 +71,8 @@ class ReadAhead:
         self._wanted = queue.SimpleQueue()
         self._read: deque[tuple[FileSpan, Callable[[], None]]] = deque()
         self._under_way = 0
+        self._closing = threading.Lock()  # nobody writes to a descriptor that is no longer ours
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<ReadAhead {self._threads} threads, {self._under_way} spans under way>"
@@ -103,7 +105,9 @@ class ReadAhead:
         """Let the threads end when they have done what they are at. To be called when nobody waits."""
         for _ in range(self._threads):
             self._wanted.put(None)
-        os.close(self.fd)
+        with self._closing:
+            self._closed = True
+            os.close(self.fd)
 
     def _work(self) -> None:
         """A thread's life."""
@@ -111,7 +115,9 @@ class ReadAhead:
             read(wanted[0])
             self._read.append(wanted)
             del wanted  # the last to hold the file is to be the loop
-            os.eventfd_write(self.fd, 1)
+            with self._closing:
+                if not self._closed:
+                    os.eventfd_write(self.fd, 1)
 
 
 def read(span: FileSpan) -> None:

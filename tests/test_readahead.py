@@ -147,3 +147,29 @@ def test_where_no_thread_can_start_it_says_so(
     monkeypatch.setattr(threading.Thread, "start", fail)
 
     assert not reader.fetch(FileSpan(file, 0, 100), lambda: None)
+
+
+def test_a_thread_that_finishes_after_the_close_writes_to_no_descriptor(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, reading = threading.Event(), threading.Event()
+
+    def wait(_span: FileSpan) -> None:
+        reading.set()
+        go.wait(10)
+
+    monkeypatch.setattr(readahead, "read", wait)
+    reader = ReadAhead(lambda call: call())
+    reader.fetch(FileSpan(file, 0, 100), lambda: None)
+    assert reading.wait(10)
+    threads = [thread for thread in threading.enumerate() if thread.name == "readahead"]
+    reader.close()
+    other = os.eventfd(0, os.EFD_NONBLOCK)  # has the number of the one that was closed
+    go.set()
+    for thread in threads:
+        thread.join(10)
+
+    assert other == reader.fd
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(other)
+    os.close(other)
