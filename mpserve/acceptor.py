@@ -16,7 +16,7 @@ from enum import Enum
 from socket import MSG_DONTWAIT
 from typing import TYPE_CHECKING, Final
 
-from mpserve.listeners import accept_at_once, peer_of
+from mpserve.listeners import NO_ROOM, accept_at_once, peer_of
 from mpserve.protocol.http1 import Http1Protocol
 from mpserve.respond import unavailable
 from mpserve.scoreboard import CELL
@@ -71,8 +71,6 @@ VANISHED: Final = frozenset(
         errno.ETIMEDOUT,
     }
 )
-# There is no room for another socket: siblings may have some, and so may we a moment later.
-NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Stance(Enum):

@@ -16,7 +16,7 @@ from typing import Final
 
 from mpserve.config import Address, ConfigError
 from mpserve.exposition import Snapshot, encode, families, status_of
-from mpserve.listeners import Listener, listen_at, reason
+from mpserve.listeners import NO_ROOM, Listener, listen_at, reason
 from mpserve.protocol.grammar import http_date
 from mpserve.protocol.http1 import Http1Protocol, Limits
 from mpserve.protocol.message import HTTPError, Request, Response
@@ -25,6 +25,9 @@ logger: Final = logging.getLogger("mpserve")
 
 SEATS: Final = 16  # clients at one time
 LISTENERS: Final = 16  # that may wait for a seat
+# Without room for another socket, nobody is let in for so long (seconds): who waits would be an event all the time.
+PAUSE: Final = 1.0
+COMPLAIN_EVERY: Final = 10.0  # seconds, while that lasts
 PROMETHEUS: Final = b"text/plain; version=0.0.4; charset=utf-8"
 TEXT: Final = b"text/plain; charset=utf-8"
 JSON: Final = b"application/json"
@@ -59,6 +62,8 @@ class Admin:
         self._clients: dict[int, Client] = {}  # the longest here first
         self._epoll = select.epoll()
         self._listening = {sock.fileno(): sock for each in self.listeners for sock in each.sockets}
+        self._short_until: float | None = None  # monotonic seconds; None: whoever comes is let in
+        self._complain_at = 0.0  # monotonic seconds: not before
         for fd in self._listening:
             self._epoll.register(fd, select.EPOLLIN)
 
@@ -71,6 +76,9 @@ class Admin:
 
     def turn(self) -> None:
         """Do all that can be done without waiting."""
+        if self._short_until is not None and time.monotonic() >= self._short_until:
+            self._short_until = None
+            self._listen(select.EPOLLIN)
         for fd, _ in self._epoll.poll(0):
             if fd in self._listening:
                 self._accept(self._listening[fd])
@@ -98,11 +106,26 @@ class Admin:
             listener.unlink()
         self.leave()
 
+    def _listen(self, mask: int) -> None:
+        for fd in self._listening:
+            self._epoll.modify(fd, mask)
+
+    def _pause(self, error: OSError) -> None:
+        """Let nobody in for a while. The master takes its turn once a second, whatever happens."""
+        now = time.monotonic()
+        self._short_until = now + PAUSE
+        self._listen(0)
+        if now >= self._complain_at:
+            self._complain_at = now + COMPLAIN_EVERY
+            logger.error("the admin address cannot accept: %s", error.strerror)
+
     def _accept(self, listening: socket.socket) -> None:
         try:
             sock, _ = listening.accept()
-        except OSError:  # it has left again, or there is no descriptor for it: epoll asks once more
-            return
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                self._pause(error)
+            return  # or it has left again
         sock.setblocking(False)
         if len(self._clients) == SEATS:
             self._dismiss(next(iter(self._clients.values())))

@@ -43,6 +43,8 @@ TCP_OPTIONS: Final = (
 SO_BINDTOIFINDEX: Final = 62
 NO_INTERFACE: Final = 2**31 - 1
 UNIX_MODE: Final = 0o660
+# There is no room for another socket: siblings may have some, and so may we a moment later.
+NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # What a socket without an IPv6 stack behind it answers.
 NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 # Listening sockets that an earlier process of ours has left to us, by the name it stored them under.

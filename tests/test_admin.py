@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import select
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mpserve.admin import SEATS, Admin
+from mpserve.admin import PAUSE, SEATS, Admin
 from mpserve.config import Address, ConfigError
 from tests.test_exposition import NOW
 
@@ -169,6 +172,30 @@ def test_a_bug_in_a_page_costs_one_client(
     assert lost == (b"", b"")
     assert "ZeroDivisionError" in caplog.text
     assert ask(admin, get("/healthz"))[1] == b"ok\n"
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_without_room_for_another_socket_it_is_quiet_for_a_while_and_then_answers(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    def accept(_sock: socket.socket) -> tuple[socket.socket, object]:
+        raise OSError(code, os.strerror(code))
+
+    with client_of(admin) as client:
+        client.sendall(get("/healthz"))
+        with monkeypatch.context() as short:
+            short.setattr(socket.socket, "accept", accept)
+            turn(admin)
+            quiet = select.select([admin], [], [], 0)[0]
+            admin.turn()  # too early
+            still_quiet = select.select([admin], [], [], 0)[0]
+        long_after = time.monotonic() + PAUSE
+        monkeypatch.setattr("mpserve.admin.time.monotonic", lambda: long_after)
+        admin.turn()
+
+        assert (quiet, still_quiet) == ([], [])
+        assert hear(admin, client).endswith(b"\r\n\r\nok\n")
+        assert caplog.messages == [f"the admin address cannot accept: {os.strerror(code)}"]
 
 
 def test_a_unix_socket_goes_with_the_server(tmp_path: Path) -> None:

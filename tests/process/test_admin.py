@@ -9,9 +9,11 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -174,6 +176,25 @@ def test_the_admin_address_answers_while_every_worker_is_stopped(serve: Serve) -
             os.kill(pid, signal.SIGCONT)
 
     assert found == (200, b"ok\n")
+
+
+def test_a_master_without_descriptors_waits_for_one_and_does_not_spin(serve: Serve) -> None:
+    server = serve("--workers", "1", "--admin", "0")
+    port = admin_port(server)
+    master = psutil.Process(server.pid)
+    limits = master.rlimit(psutil.RLIMIT_NOFILE)
+    master.rlimit(psutil.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{server.pid}/fd")), limits[1]))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(page, port, "/healthz")
+        server.wait_for_line("the admin address cannot accept: Too many open files")
+        before = master.cpu_times()
+        with pytest.raises(TimeoutError):
+            asked.result(timeout=1.2)  # an attempt more, and nothing else
+        after = master.cpu_times()
+        master.rlimit(psutil.RLIMIT_NOFILE, limits)
+
+        assert asked.result() == (200, b"ok\n")
+    assert after.user + after.system - before.user - before.system < 0.5
 
 
 def test_connections_are_shown_by_what_they_wait_for(serve: Serve) -> None:
