@@ -8,15 +8,82 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import signal
 import socket
-from typing import Any, TypeAlias
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mpserve.config import Address
+from mpserve import errorlog
+from mpserve.config import Address, ConfigError
+from mpserve.edition import open_adopted, open_next
 from mpserve.listeners import Listener
+from mpserve.pipes import Pipes
+from mpserve.process import PidFile
 from mpserve.scoreboard import Row, Scoreboard
-from mpserve.supervision import Process
+from mpserve.supervision import Phase, Process, Situation, Slot
+
+if TYPE_CHECKING:
+    from mpserve.config import Config
+    from mpserve.edition import Edition
+    from mpserve.estate import Estate
 
 Told: TypeAlias = dict[str, Any]
+
+
+# --- The whole ------------------------------------------------------------------------------------
+
+
+def tell(estate: Estate) -> Told:
+    """All that the next image has to know. Who is not ready is killed: that image would not know him."""
+    situation = estate.situation
+    places = [(slot.number, each) for slot in situation.slots for each in slot.processes]
+    known = [*places, *((None, each) for each in situation.retiring)]
+    estate.signal([each for _, each in known if not each.ready], signal.SIGKILL)
+    return {
+        "generation": situation.generation,
+        "slots": len(situation.slots),
+        "workers": [
+            tell_worker(each, estate.rows[each.pid], number) for number, each in known if each.ready
+        ],
+        "listeners": [tell_listener(each) for each in estate.edition.listeners],
+        "words": estate.pipes.words,
+        "life": estate.pipes.life,
+        "totals": estate.scoreboard.gone(),
+        "pid_file": estate.pid_file.fd if estate.pid_file is not None else None,
+        "pid_path": estate.edition.config.pid_file,
+        "error_log": errorlog.descriptor(),
+    }
+
+
+def adopt(estate: Estate, config: Config, told: Told) -> Edition:
+    """Go on with what the image before this one has left; the edition that is to follow. Raises ConfigError."""
+    if told["pid_path"] != config.pid_file:
+        raise ConfigError("--pid-file cannot change without a restart")
+    if config.pid_file is not None:
+        estate.pid_file = PidFile.adopt(config.pid_file, os.dup(told["pid_file"]))
+    estate.pipes.close()
+    estate.pipes = Pipes.adopt(told["words"], told["life"])
+    slots = [Slot(number) for number in range(told["slots"])]
+    estate.situation = Situation(slots, Phase.SERVING, generation=told["generation"])
+    adopt_workers(estate, told)
+    listeners = [adopt_listener(listener) for listener in told["listeners"]]
+    estate.serving = open_adopted(config, told["generation"], listeners)
+    return open_next(config, estate.serving)
+
+
+def adopt_workers(estate: Estate, told: Told) -> None:
+    """The workers that were told, and what those counted that are gone."""
+    estate.scoreboard.close()
+    estate.scoreboard = Scoreboard.create(told["totals"])
+    estate.rows = adopt_rows(told["workers"])
+    for row in estate.rows.values():
+        estate.scoreboard.adopt(row)
+    now = time.monotonic()
+    for worker in told["workers"]:
+        estate.situation.take_in(adopt_worker(worker, now), worker["slot"])
+
+
+# --- Its parts ------------------------------------------------------------------------------------
 
 
 def tell_listener(listener: Listener) -> Told:

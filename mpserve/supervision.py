@@ -157,6 +157,12 @@ class Situation:
             yield from slot.processes
         yield from self.retiring
 
+    def newcomers(self) -> list[Process]:
+        """The workers of a change."""
+        return [
+            each for slot in (self.change.slots if self.change else ()) for each in slot.processes
+        ]
+
     def look(self, now: float) -> None:
         """Note that we are awake; after a pause of the whole machine no heartbeat is old."""
         if now - self.seen_at > ROUND + PAUSED:
@@ -201,7 +207,7 @@ class Situation:
     def abandon(self) -> list[Process]:
         """The change is off; who is to be killed."""
         assert self.change is not None
-        doomed = [process for slot in self.change.slots for process in slot.processes]
+        doomed = self.newcomers()
         self.retiring += doomed
         self.change = None
         return doomed

@@ -13,19 +13,26 @@ PACKAGE = Path(__file__).parent.parent / "mpserve"
 
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
-    "linux notify process processors scoreboard settings supervision protocol.grammar protocol.media protocol.message",
+    (
+        "linux notify pipes process processors scoreboard settings supervision"
+        " protocol.grammar protocol.media protocol.message"
+    ),
     "configfile counters exposition toptable protocol.coding protocol.target seccomp upgrade",
     "protocol.representation",
     "protocol.conditional protocol.http1 protocol.ranges",
     "config destination generations listing readahead tree witness",
     "accesslog errorlog files listeners loop memo respond sandbox states transport",
-    "activation admin adoption filecache handover relay",
+    "activation admin filecache handover relay",
     "batch",
     "connection",
     "crowd visitor",
     "acceptor refuge",
     "edition worker",
-    "master top",
+    "estate top",
+    "adoption announcement crew",
+    "changes",
+    "shutdown",
+    "master",
     "cli",
     "__main__",
 )

@@ -53,7 +53,7 @@ class Wrapped(Server):
 
 WRAPPER = """
 import errno, json, os, signal, socket, sys
-from mpserve import master
+from mpserve import crew
 from mpserve.worker import Word
 def tell(what):
     os.write(2, b"told " + json.dumps(what).encode() + b"\\n")
@@ -63,7 +63,7 @@ def outcome(deed, *arguments):
     except OSError as error:
         return errno.errorcode[error.errno]
     return "done"
-class Probing(master.Worker):
+class Probing(crew.Worker):
     def run(self, say, life):
         def probed(word):
             say(word)
@@ -75,7 +75,7 @@ def probe(worker):
     pass
 def at_the_end():
     pass
-master.Worker = Probing
+crew.Worker = Probing
 """
 START = """
 from mpserve.cli import main
@@ -116,11 +116,11 @@ def probe(worker):
         "chroot": outcome(os.chroot, root),
         "import": outcome(__import__, "wave"),
     })
-made = master.Worker.__init__
+made = crew.Worker.__init__
 def init(self, *arguments):
     made(self, *arguments)
     self.probe_socket = socket.socket()
-master.Worker.__init__ = init
+crew.Worker.__init__ = init
 """
 
 DENIED_BY_LANDLOCK = {

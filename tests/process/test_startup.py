@@ -20,13 +20,13 @@ pytestmark = pytest.mark.slow
 # A server whose workers fail as long as a file named `broken` lies in its root.
 FRAGILE = """
 import os, sys
-from mpserve import master
-class Fragile(master.Worker):
+from mpserve import crew
+class Fragile(crew.Worker):
     def run(self, *arguments):
         if os.path.exists(os.path.join(os.fsdecode(self.config.site.root), "broken")):
             raise RuntimeError("broken on purpose")
         return super().run(*arguments)
-master.Worker = Fragile
+crew.Worker = Fragile
 from mpserve.cli import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -153,7 +153,7 @@ def test_code_that_cannot_be_used_is_refused(
 
 
 BROKEN_MASTER = "\nMaster._set_up = None\n"
-BROKEN_LATER = "\nMaster._drain_pipes = None\n"
+BROKEN_LATER = "\nMaster._take_signals = None\n"
 
 
 @pytest.mark.parametrize("how", [BROKEN_MASTER, BROKEN_LATER])

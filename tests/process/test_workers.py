@@ -61,14 +61,14 @@ def test_each_slot_has_a_worker_with_a_name(serve: Serve) -> None:
 
 TELLING = """
 import sys
-from mpserve import master
-class Telling(master.Worker):
+from mpserve import crew
+class Telling(crew.Worker):
     def run(self, say, life):
         def tell(word):
             print("modules", *sys.modules, file=sys.stderr, flush=True)
             say(word)
         return super().run(tell, life)
-master.Worker = Telling
+crew.Worker = Telling
 from mpserve.cli import main
 sys.exit(main(sys.argv[1:]))
 """
