@@ -71,6 +71,16 @@ COUNTED: Final = (
         "Those of them that were another worker's, who was busy.",
     ),
     (
+        "mpserve_connections_shed_total",
+        "shed",
+        "Connections that were told 503, for want of descriptors or memory.",
+    ),
+    (
+        "mpserve_connections_gave_way_total",
+        "gave_way",
+        "Idle connections that were closed for those that came.",
+    ),
+    (
         "mpserve_responses_stalled_total",
         "stalled",
         "Responses that were cut because the client took nothing of them for --send-timeout.",

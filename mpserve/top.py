@@ -87,9 +87,8 @@ def master_pid(pid: int | None, pid_file: str | None) -> int:
     if not found:
         raise ConfigError("top: no server is running here")
     if len(found) > 1:
-        raise ConfigError(
-            f"top: several servers are running: name one of {' '.join(map(str, found))}"
-        )
+        servers = ", ".join(f"{each} ({where_it_serves(each)})" for each in found)
+        raise ConfigError(f"top: several servers are running: name one of {servers}")
     return found[0]
 
 
@@ -98,9 +97,30 @@ def running_masters() -> list[int]:
     import psutil  # noqa: PLC0415  # costly, and no business of a server
 
     # The kernel keeps 15 octets of a name.
-    return sorted(
-        each.pid for each in psutil.process_iter(["name"]) if each.info["name"] == MASTER[:15]
-    )
+    found = {
+        each.pid: each.info["ppid"]
+        for each in psutil.process_iter(["name", "ppid"])
+        if each.info["name"] == MASTER[:15]
+    }
+    # A worker has the master's name until it gives itself one.
+    return sorted(pid for pid, parent in found.items() if parent not in found)
+
+
+def where_it_serves(pid: int) -> str:
+    """The addresses at which a process listens, in a few words: what tells one server from another."""
+    import psutil  # noqa: PLC0415  # as above
+
+    try:
+        process = psutil.Process(pid)
+        listening = [
+            f"{each.laddr.ip}:{each.laddr.port}"
+            for each in process.net_connections("tcp")
+            if each.status == psutil.CONN_LISTEN
+        ]
+        paths = [str(each.laddr) for each in process.net_connections("unix") if each.laddr]
+    except psutil.Error:
+        return "another user's"
+    return " ".join(dict.fromkeys(sorted(listening) + sorted(paths))) or "at no address"
 
 
 def open_scoreboard(pid: int) -> Scoreboard:

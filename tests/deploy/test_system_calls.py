@@ -23,6 +23,14 @@ pytestmark = pytest.mark.slow
 SERVICE = units.DEPLOY / "systemd" / "mpserve.service"
 CALL = re.compile(r"^(?:\d+ +)?(\w+)\(", re.MULTILINE)
 
+# What happens to a server between its start and its end, and what it says then.
+LIFE = (
+    (signal.SIGUSR1, ""),
+    (signal.SIGHUP, "generation 2 serves"),
+    (signal.SIGUSR2, "generation 3 serves"),
+    (signal.SIGTTIN, "one worker more: 3"),
+)
+
 
 def members(name: str) -> set[str]:
     """The calls of a set of systemd's, such as @system-service."""
@@ -63,6 +71,7 @@ def test_no_call_of_the_server_is_refused_by_the_unit(tmp_path: Path) -> None:
     (root / "0.html").write_text("a page")
     trace, port = tmp_path / "trace", free_port()
     words = ["--workers", "2", "--bind", f"127.0.0.1:{port}", "--access-log", f"{tmp_path}/log"]
+    words += ["--bind", f"unix:{tmp_path}/socket", "--admin", f"unix:{tmp_path}/admin"]
     process = subprocess.Popen(
         [
             *("strace", "-f", "-qq", "-s", "0", "-o", str(trace)),
@@ -77,7 +86,7 @@ def test_no_call_of_the_server_is_refused_by_the_unit(tmp_path: Path) -> None:
     try:
         assert until(lambda: answers(port) or process.poll() is not None, 60)
         master = int((tmp_path / "pid").read_text())
-        for number, said in ((signal.SIGUSR1, ""), (signal.SIGHUP, "generation 2 serves")):
+        for number, said in LIFE:
             os.kill(master, number)
             while said and said not in process.stderr.readline():
                 assert process.poll() is None
@@ -92,5 +101,5 @@ def test_no_call_of_the_server_is_refused_by_the_unit(tmp_path: Path) -> None:
         process.stderr.close()
     made = set(CALL.findall(trace.read_text()))
 
-    assert {"openat2", "landlock_restrict_self", "sendto"} <= made
+    assert {"openat2", "landlock_restrict_self", "sendto", "execve"} <= made
     assert made - allowed() == set()

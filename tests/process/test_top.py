@@ -131,6 +131,42 @@ def test_the_server_is_found_by_its_pid_file(serve: Serve, tmp_path: Path) -> No
     assert found["pid"] == server.pid
 
 
+# A process with these words after it sees no process but those that it starts itself.
+ALONE = ("unshare", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")
+# What there is to say where no server runs, one does, and two do.
+LOOKING = """
+import sys
+from tests.harness.server import Server
+from tests.process.test_top import top
+print(top("--once").stderr, end="")
+with Server(sys.argv[1]) as first:
+    print(top("--once").stdout.startswith(f"mpserve {first.pid}  up"))
+    with Server(sys.argv[1], "--bind", "127.0.0.1:0", "--bind", "127.0.0.2:0") as second:
+        both = sorted([(first.pid, first.urls), (second.pid, second.urls)])
+        print(*(f"{pid} ({' '.join(urls)})" for pid, urls in both), sep=", ")
+        print(top("--once").stderr, end="")
+"""
+
+
+def test_the_server_is_found_among_the_processes(root: Path) -> None:
+    if subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody be alone (unshare)")
+    done = subprocess.run(
+        [*ALONE, sys.executable, "-c", LOOKING, root],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    nobody, found, both, several = done.stdout.splitlines()
+
+    assert nobody == "mpserve: error: top: no server is running here"
+    assert found == "True"
+    addresses = both.replace("http://", "").replace("/", "")
+    assert several == f"mpserve: error: top: several servers are running: name one of {addresses}"
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

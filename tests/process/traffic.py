@@ -19,6 +19,7 @@ class Traffic:
     def __init__(self, server: Server, *, fresh: int = 3, kept: int = 3) -> None:
         self._port = server.port
         self._stop = threading.Event()
+        self._counting = threading.Lock()
         self._threads = [threading.Thread(target=self._ask_anew) for _ in range(fresh)]
         self._threads += [threading.Thread(target=self._keep_asking) for _ in range(kept)]
         self.lost: list[str] = []
@@ -63,7 +64,8 @@ class Traffic:
             return False
         if (response.status, content) != (200, b"hello\n"):
             self.lost.append(f"{response.status} {content!r}")
-        self.answered += 1
+        with self._counting:
+            self.answered += 1
         return True
 
 
