@@ -9,10 +9,10 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Final
 
-from mpserve.states import IDLE, SENDING
+from mpserve.states import CLOSED, IDLE, SENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mpserve.config import Timeouts
     from mpserve.connection import Connection
@@ -74,6 +74,18 @@ class Crowd:
         return [
             each for each in self._connections if each.state is SENDING and each.deadline < limit
         ]
+
+    def due(self, now: float) -> Iterator[Callable[[], None]]:
+        """Each look at one that waits, and each end of one that is overdue, in time.
+
+        They are taken one by one, and other things happen in between: whoever has been heard of since has another
+        deadline, and is left alone.
+        """
+        calls = [(each, each.deadline, each.on_look) for each in self.waiting(now)]
+        calls += [(each, each.deadline, each.on_deadline) for each in self.overdue(now)]
+        for connection, deadline, call in calls:
+            if connection.deadline == deadline and connection.state is not CLOSED:
+                yield call
 
     def expendable(self) -> list[Connection]:
         """Idle connections that are to give way now, the one that has been idle longest first."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from mpserve.protocol.grammar import http_date
 
 Handler = Callable[[int], None]
+
+# What nobody waits for may take so much of each turn (seconds).
+SLICE: Final = 0.001
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class Loop:
         "_handlers",
         "_on_bug",
         "_periodic",
+        "_spread",
         "date_line",
         "now",
         "running",
@@ -45,6 +50,7 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._again: dict[Callable[[], None], None] = {}  # in order, and each but once
         self._periodic: list[Periodic] = []
+        self._spread: Iterator[Callable[[], None]] | None = None
         self._on_bug = on_bug  # called with the handler that raised, and what it raised
         self.running = True
         self.now = 0.0  # monotonic seconds
@@ -86,6 +92,19 @@ class Loop:
         periodic = Periodic(seconds, once, self.now + seconds)
         self._periodic.append(periodic)
 
+    @property
+    def spreading(self) -> bool:
+        """Whether calls of the last `spread` are still to be made."""
+        return self._spread is not None
+
+    def spread(self, calls: Iterator[Callable[[], None]]) -> None:
+        """Make `calls`, a few in each turn, so that thousands of them hold nobody up.
+
+        Each is taken from the iterator when its time has come. To be called when none is left of the last.
+        """
+        assert self._spread is None
+        self._spread = calls
+
     def stop(self) -> None:
         """Return from `run` at the end of this turn."""
         self.running = False
@@ -120,6 +139,8 @@ class Loop:
             if periodic.due <= self.now:
                 periodic.due = self.now + periodic.interval
                 self.guarded(periodic.call)
+        if self._spread is not None:
+            self._make_some(self._spread)
         after_events()
 
     def close(self) -> None:
@@ -137,7 +158,7 @@ class Loop:
 
     def _wait(self) -> float:
         """Seconds that this turn may sleep."""
-        if self._again:
+        if self._again or self._spread is not None:
             return 0.0
         if not self._periodic:
             return -1.0
@@ -149,3 +170,12 @@ class Loop:
             call()
         except Exception as bug:  # noqa: BLE001  # as above
             self._on_bug(call, bug)
+
+    def _make_some(self, calls: Iterator[Callable[[], None]]) -> None:
+        """Make the next of `calls`, as many as this turn has time for."""
+        end = time.monotonic() + SLICE
+        for call in calls:
+            self.guarded(call)
+            if time.monotonic() >= end:
+                return
+        self._spread = None

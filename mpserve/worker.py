@@ -312,12 +312,9 @@ class Worker:
             self.wear_out(Word.MAX_RSS)
 
     def sweep_deadlines(self) -> None:
-        """End what has lasted too long."""
-        now = self.loop.now
-        for connection in self.crowd.waiting(now):
-            self.loop.guarded(connection.on_look)
-        for connection in self.crowd.overdue(now):
-            self.loop.guarded(connection.on_deadline)
+        """End what has lasted too long, and look at who is slow: not all of them in one turn."""
+        if not self.loop.spreading:
+            self.loop.spread(self.crowd.due(self.loop.now))
 
     # Signals
 

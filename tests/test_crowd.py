@@ -115,3 +115,16 @@ def test_who_takes_nothing_is_watched_after_a_while(ten: Ten) -> None:
     looks = [ten.crowd.waiting(ten.service.loop.now + passed) for passed in (4.9, 5.1)]
 
     assert [[], [waiting]] == looks
+
+
+def test_who_has_been_heard_of_since_is_neither_looked_at_nor_ended(ten: Ten) -> None:
+    slow, late, heard_of, gone = ten.add(SENDING), ten.add(), ten.add(), ten.add()
+    now = ten.service.loop.now
+    slow.deadline = now + 1
+    late.deadline = heard_of.deadline = gone.deadline = now
+    calls = ten.crowd.due(now)
+    called = [next(calls)]
+    heard_of.deadline += 75
+    gone.close()
+
+    assert [slow.on_look, late.on_deadline] == called + list(calls)

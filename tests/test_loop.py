@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mpserve.loop import Loop
+from mpserve.loop import SLICE, Loop
 
 
 def nothing() -> None:
@@ -105,6 +105,64 @@ def test_a_periodic_call_comes_when_it_is_due_and_not_before(loop: Loop) -> None
     loop.turn(nothing)
 
     assert (0, 1, True) == (at_once, len(calls), calls[0] - started >= 0.02)
+
+
+def test_what_is_spread_takes_some_of_each_turn(
+    loop: Loop, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    done: list[int] = []
+
+    def work(number: int) -> Callable[[], None]:
+        def call() -> None:
+            clock[0] += 0.4 * SLICE
+            done.append(number)
+
+        return call
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    loop.add(pair[0].fileno(), select.EPOLLIN, lambda _mask: done.append(-1))
+    pair[1].send(b"x")
+    loop.spread(work(number) for number in range(5))
+    for _ in range(2):
+        loop.turn(nothing)
+
+    assert [-1, 0, 1, 2, -1, 3, 4] == done
+    assert not loop.spreading
+
+
+def test_what_is_spread_is_looked_for_when_its_time_has_come(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    wanted = [True]
+    called: list[str] = []
+
+    def calls() -> Iterator[Callable[[], None]]:
+        yield lambda: clock.__setitem__(0, clock[0] + SLICE)
+        if wanted[0]:
+            yield lambda: called.append("too late")
+
+    loop.spread(calls())
+    loop.turn(nothing)
+    wanted[0] = False
+    loop.turn(nothing)
+
+    assert [] == called
+    assert not loop.spreading
+
+
+def test_a_bug_in_what_is_spread_does_not_reach_the_rest(loop: Loop) -> None:
+    def bug() -> None:
+        raise ValueError
+
+    called: list[int] = []
+    loop.spread(iter([bug, lambda: called.append(1)]))
+    while loop.spreading:
+        loop.turn(nothing)
+
+    assert ([bug], [1]) == (BUGS, called)
 
 
 def test_a_bug_in_one_handler_does_not_reach_the_others(loop: Loop, pair: Pair) -> None:
