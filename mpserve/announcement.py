@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from mpserve import __version__
 from mpserve.destination import STANDARD, STDERR, at_stream
 from mpserve.exposition import Snapshot
-from mpserve.supervision import Phase
+from mpserve.supervision import DESERTED, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +45,17 @@ def lines(estate: Estate) -> Iterator[str]:
     yield f"  sandbox: {estate.edition.plan.level}"
 
 
+def desert(estate: Estate, deserted: bool) -> None:
+    """Nobody has served for too long, or somebody does again. Systemd, too, hears of it: see `Master._patience`."""
+    estate.situation.deserted = deserted
+    if deserted:
+        logger.critical("no worker has served for %g s", DESERTED)
+        estate.notify.status(f"no worker has served for {DESERTED:g} s")
+    else:
+        logger.warning("workers serve again")
+        estate.notify.status(status(estate))
+
+
 def status(estate: Estate) -> str:
     """What serves, for who asks systemd."""
     urls = ", ".join(listener.url for listener in estate.edition.listeners)
@@ -59,10 +70,12 @@ def workers(estate: Estate) -> str:
 
 def snapshot(estate: Estate) -> Snapshot:
     """What the admin address tells of us."""
+    phase, deserted = estate.situation.phase, estate.situation.deserted
     return Snapshot(
         version=__version__,
-        phase=estate.situation.phase.name.lower(),
-        ready=estate.situation.phase is Phase.SERVING,
+        phase="deserted" if deserted else phase.name.lower(),
+        ready=phase is Phase.SERVING and not deserted,
+        healthy=not deserted,
         pid=os.getpid(),
         started=estate.started,
         uptime=time.time() - estate.started,

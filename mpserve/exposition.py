@@ -23,6 +23,7 @@ class Snapshot:
     version: str
     phase: str  # of its life, in lower case
     ready: bool  # whether new connections should be sent here
+    healthy: bool  # whether the master has no need of somebody who replaces it
     pid: int  # of the master
     started: float  # epoch seconds
     uptime: float  # seconds

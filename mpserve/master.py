@@ -18,7 +18,7 @@ from typing import Final
 from mpserve import changes, crew, shutdown
 from mpserve.admin import Admin
 from mpserve.adoption import adopt
-from mpserve.announcement import announce, snapshot
+from mpserve.announcement import announce, desert, snapshot
 from mpserve.config import Config
 from mpserve.edition import naming, open_error_log, open_first
 from mpserve.estate import Estate
@@ -30,6 +30,7 @@ from mpserve.supervision import (
     Action,
     Announce,
     Commit,
+    Desert,
     Exit,
     Kill,
     Phase,
@@ -129,7 +130,7 @@ class Master:
         if self._signals and not self.estate.is_changing:
             return 0.0
         now = time.monotonic()
-        self.estate.notify.keep_alive(now)
+        self.estate.notify.keep_alive(now, well=not self.estate.situation.deserted)
         seconds = patience(self.estate.situation, now)
         return min(seconds, self.estate.notify.patience(seconds, now) or 0.0)
 
@@ -213,6 +214,8 @@ def turn(estate: Estate, action: Action) -> None:
             changes.abandon(estate)
         case Announce():
             announce(estate)
+        case Desert(deserted):
+            desert(estate, deserted)
         case Stop():
             shutdown.stop(estate)
         case Exit(status):

@@ -82,11 +82,12 @@ class Notifier:
         """Have the copies of that name closed."""
         self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
 
-    def keep_alive(self, now: float) -> None:
-        """Give a sign of life, if it is time for one."""
+    def keep_alive(self, now: float, *, well: bool = True) -> None:
+        """Give a sign of life, if it is time for one. Who is not `well` gives none, and is replaced."""
         if self.interval is not None and self.due is not None and self.due <= now:
             self.due = now + self.interval
-            self._send("WATCHDOG=1")
+            if well:
+                self._send("WATCHDOG=1")
 
     def patience(self, seconds: float | None, now: float) -> float | None:
         """Seconds that one may wait who would wait `seconds`: until the next sign of life at most."""

@@ -36,6 +36,9 @@ ROUND: Final = 1.0
 HANG_WARNING: Final = 2.0
 # A master that comes this much later (seconds) than it wanted to has not been running: then nobody has.
 PAUSED: Final = 2.0
+# After so long (seconds) without a worker that serves, there is nothing more that the master could try:
+# whoever watches it is told, and may start another.
+DESERTED: Final = 60.0
 # Between the signal that leaves a traceback and the one that leaves nothing (seconds).
 ABORT_MARGIN: Final = 5.0
 
@@ -145,6 +148,8 @@ class Situation:
     hang_timeout: float = math.inf  # seconds
     seen_at: float = math.inf  # monotonic seconds: when anybody last looked
     resumed_at: float = 0.0  # monotonic seconds: when the machine last woke up
+    served_at: float = math.inf  # monotonic seconds: when somebody was last seen to serve
+    deserted: bool = False  # nobody has served for too long, and it has been said
 
     @property
     def places(self) -> list[Slot]:
@@ -166,11 +171,24 @@ class Situation:
     def look(self, now: float) -> None:
         """Note that we are awake; after a pause of the whole machine no heartbeat is old."""
         if now - self.seen_at > ROUND + PAUSED:
-            self.resumed_at = now
+            self.resumed_at = self.served_at = now
         self.seen_at = now
+        if self.served_at == math.inf or self.somebody_serves(now):
+            self.served_at = now
         for process in self.processes():
             if process.alarm is Alarm.WARNED and now - process.heartbeat < HANG_WARNING:
                 process.alarm = Alarm.NONE
+
+    def somebody_serves(self, now: float) -> bool:
+        """Whether somebody serves who shows life, or nobody is meant to."""
+        if self.phase not in (Phase.SERVING, Phase.LEAVING):
+            return True
+        return any(
+            now - each.ready_at >= SERVED_FOR
+            and now - max(each.heartbeat, each.ready_at, self.resumed_at) < HANG_WARNING
+            for slot in self.slots
+            for each in slot.processes
+        )
 
     # What the deeds change
 
@@ -313,6 +331,13 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
+class Desert:
+    """Nobody has served for too long; or somebody does again."""
+
+    deserted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """The delay is over: stop gracefully."""
 
@@ -325,7 +350,7 @@ class Exit:
 
 
 Action: TypeAlias = (
-    Spawn | Kill | Warn | Abort | Succeed | Commit | Abandon | Announce | Stop | Exit
+    Spawn | Kill | Warn | Abort | Succeed | Commit | Abandon | Announce | Desert | Stop | Exit
 )
 
 
@@ -348,6 +373,7 @@ def decide(situation: Situation, now: float) -> list[Action]:
         *about_hung(situation, now),
         *about_change(situation.change, now),
         *about_slots(situation, now),
+        *about_desertion(situation, now),
     ]
 
 
@@ -407,6 +433,12 @@ def about_slots(situation: Situation, now: float) -> list[Action]:
         elif slot.successor is None and wanted and slot.spawn_at <= now:
             actions.append(Spawn(slot.number, situation.generation))
     return actions
+
+
+def about_desertion(situation: Situation, now: float) -> list[Action]:
+    """Say when nobody serves any more, and when somebody does again."""
+    deserted = now - situation.served_at >= DESERTED
+    return [] if deserted == situation.deserted else [Desert(deserted)]
 
 
 def patience(situation: Situation, now: float) -> float:

@@ -16,6 +16,7 @@ NOW = Snapshot(
     version="1.2.3",
     phase="serving",
     ready=True,
+    healthy=True,
     pid=42,
     started=1_700_000_000.5,
     uptime=60.25,

@@ -84,6 +84,18 @@ def test_signs_of_life_come_in_half_the_time_that_is_allowed(systemd: Systemd) -
     assert systemd.said("WATCHDOG") == ["1", "1"]
 
 
+def test_who_is_not_well_gives_no_sign_of_life_and_waits_all_the_same(systemd: Systemd) -> None:
+    environ = {"NOTIFY_SOCKET": systemd.variable, "WATCHDOG_USEC": "4000000"}
+    notifier = Notifier.of(environ, os.getpid())
+    notifier.keep_alive(100.0, well=False)
+    wait = notifier.patience(None, 100.0)
+    notifier.status("last")
+    notifier.close()
+    systemd.wait_for("STATUS=last")
+
+    assert (systemd.said("WATCHDOG"), wait) == ([], 2.0)
+
+
 @pytest.mark.parametrize(
     ("due", "wait", "expected"),
     [

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from mpserve.supervision import (
+    DESERTED,
     EXIT_CANNOT_START,
     EXIT_OK,
     HANG_WARNING,
@@ -23,6 +24,7 @@ from mpserve.supervision import (
     Announce,
     Change,
     Commit,
+    Desert,
     Exit,
     Kill,
     Phase,
@@ -271,6 +273,82 @@ def test_the_place_of_a_hung_worker_is_free_at_once() -> None:
 
     assert [Spawn(0, 1)] == decide(situation, NOW)
     assert Kill(9) in decide(situation, NOW + 5)
+
+
+def desertion(situation: Situation, *times: float) -> list[object]:
+    """What is decided about desertion, by somebody who looks at these times."""
+    actions: list[object] = []
+    for now in times:
+        situation.look(now)
+        decided = [each for each in decide(situation, now) if isinstance(each, Desert)]
+        for action in decided:
+            situation.deserted = action.deserted
+        actions += decided
+    return actions
+
+
+def seconds(count: float) -> list[float]:
+    """The times from NOW on at which a master looks."""
+    return [NOW + second for second in range(int(count) + 1)]
+
+
+@pytest.mark.parametrize(
+    "slots",
+    [
+        pytest.param([empty(0, NOW + 999)], id="nobody is there"),
+        pytest.param([working(0, ready=False)], id="nobody is ready"),
+        pytest.param([working(0), working(1)], id="nobody shows life"),
+    ],
+)
+def test_who_is_deserted_says_so_once_and_after_a_minute(slots: list[Slot]) -> None:
+    situation = Situation(slots, Phase.SERVING)
+
+    assert desertion(situation, *seconds(DESERTED - 1)) == []
+    assert desertion(situation, *seconds(2 * DESERTED)) == [Desert(deserted=True)]
+
+
+def test_one_who_serves_is_enough() -> None:
+    situation = serving(empty(0, NOW + 999), working(1))
+    actions = []
+    for now in seconds(2 * DESERTED):
+        for each in situation.processes():
+            each.heartbeat = now
+        actions += desertion(situation, now)
+
+    assert actions == []
+
+
+def test_a_worker_that_dies_as_soon_as_it_is_ready_does_not_serve() -> None:
+    situation = serving(empty(0))
+    actions = []
+    for now in seconds(2 * DESERTED):
+        situation.slots[0].worker = process(7, heartbeat=now)
+        situation.slots[0].worker.ready_at = now
+        actions += desertion(situation, now)
+
+    assert actions == [Desert(deserted=True)]
+
+
+def test_when_somebody_serves_again_that_is_said_too() -> None:
+    situation = serving(empty(0, NOW + 999))
+    desertion(situation, *seconds(DESERTED))
+    again = NOW + DESERTED + 1
+    situation.slots[0].enter(process(7, heartbeat=again))
+
+    assert desertion(situation, again) == [Desert(deserted=False)]
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.STOPPING, Phase.QUITTING])
+def test_nobody_has_to_serve_before_the_start_is_over_or_while_it_ends(phase: Phase) -> None:
+    situation = Situation([working(0, ready=False)], phase, kill_at=math.inf)
+
+    assert desertion(situation, *seconds(2 * DESERTED)) == []
+
+
+def test_a_pause_of_the_whole_machine_is_no_desertion() -> None:
+    situation = serving(working(0, ready=False))
+
+    assert desertion(situation, *seconds(30), NOW + 999) == []
 
 
 def test_a_change_makes_the_old_generation_retire() -> None:

@@ -17,7 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,7 +42,7 @@ if fds:
 if os.environ.get("WATCHDOG_USEC"):
     os.environ["WATCHDOG_PID"] = str(os.getpid())
 os.closerange(3 + len(fds), 300)
-os.execv(sys.executable, [sys.executable, "-m", "mpserve", *sys.argv[2:]])
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
@@ -79,12 +79,13 @@ class Systemd:
         *arguments: str,
         sockets: Mapping[str, socket.socket] | None = None,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "mpserve"),
     ) -> None:
         """Start the service with the descriptors of its socket units and with those it has stored."""
         passed = [(name, sock.fileno()) for name, sock in (sockets or {}).items()] + self.kept
         fds = [fd for _, fd in passed]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, ",".join(map(str, fds)), *arguments],
+            [sys.executable, "-c", LAUNCH, ",".join(map(str, fds)), *program, *arguments],
             cwd=REPOSITORY,
             pass_fds=fds,
             env={

@@ -7,10 +7,12 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -195,6 +197,30 @@ def test_a_master_without_descriptors_waits_for_one_and_does_not_spin(serve: Ser
 
         assert asked.result() == (200, b"ok\n")
     assert after.user + after.system - before.user - before.system < 0.5
+
+
+# A server that does not wait a minute.
+IMPATIENT = "import sys; from mpserve import cli, supervision; supervision.DESERTED = 0.1; sys.exit(cli.main())"
+
+
+def test_a_server_whose_workers_all_hang_says_so_as_long_as_they_do(root: Path) -> None:
+    server = Server(root, "--workers", "1", "--admin", "0", "--hang-timeout", "60")
+    server.command = (sys.executable, "-c", IMPATIENT, *server.command[3:])
+    with server:
+        server.wait_for_line("sandbox")
+        port = admin_port(server)
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGSTOP)
+        until(lambda: page(port, "/healthz")[0] == 503)
+        found = page(port, "/healthz"), page(port, "/readyz")
+        os.kill(worker, signal.SIGCONT)
+        until(lambda: page(port, "/healthz")[0] == 200)
+        ready = page(port, "/readyz")
+
+    assert found == ((503, b"deserted\n"), (503, b"deserted\n"))
+    assert ready == (200, b"serving\n")
+    assert "no worker has served for" in server.stderr
+    assert "workers serve again" in server.stderr
 
 
 def test_connections_are_shown_by_what_they_wait_for(serve: Serve) -> None:

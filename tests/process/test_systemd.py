@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.server import workers_of
 from tests.harness.systemd import Systemd
 
 pytestmark = pytest.mark.slow
@@ -67,6 +68,32 @@ def test_systemd_hears_that_the_server_lives(systemd: Systemd, root: Path) -> No
     assert systemd.process.poll() is None
 
 
+# A server that does not wait a minute.
+IMPATIENT = "import sys; from mpserve import cli, supervision; supervision.DESERTED = 0.1; sys.exit(cli.main())"
+
+
+def test_systemd_hears_of_no_life_while_nobody_serves(systemd: Systemd, root: Path) -> None:
+    systemd.start(
+        *("--workers", "1", "--bind", "0", str(root)),
+        environment={"WATCHDOG_USEC": "200000"},
+        program=("-c", IMPATIENT),
+    )
+    ready = systemd.wait_for("READY=1")
+    assert systemd.process is not None
+    (worker,) = workers_of(systemd.process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    systemd.wait_for("STATUS=no worker has served for 0.1 s")
+    # A second worker counts as one who serves after a quarter of a second: two signs of life would be due.
+    systemd.process.send_signal(signal.SIGTTIN)
+    heard = len(systemd.messages)
+    systemd.wait_for(f"STATUS={ready['STATUS'].replace('1 worker', '2 workers')}")
+    silence = systemd.messages[heard:]
+    systemd.wait_for("WATCHDOG=1")
+    os.kill(worker, signal.SIGCONT)
+
+    assert [each for each in silence if "WATCHDOG" in each] == []
+
+
 def test_not_even_a_killed_master_loses_a_connection(systemd: Systemd, root: Path) -> None:
     arguments = ("--workers", "2", "--bind", "0", str(root))
     systemd.start(*arguments)
@@ -79,6 +106,28 @@ def test_not_even_a_killed_master_loses_a_connection(systemd: Systemd, root: Pat
     systemd.wait_for("READY=1")
 
     assert contents == [b"hello\n"] * 40
+    assert len(systemd.kept) == 2
+
+
+def test_an_upgrade_is_a_reload_of_the_same_process_and_the_store_stays(
+    systemd: Systemd, root: Path
+) -> None:
+    arguments = ("--workers", "2", "--bind", "0", str(root))
+    systemd.start(*arguments, environment={"WATCHDOG_USEC": "200000"})
+    systemd.wait_for("READY=1")
+    assert systemd.process is not None
+    systemd.process.send_signal(signal.SIGUSR2)
+    systemd.wait_for("RELOADING=1")
+    ready = systemd.wait_for("READY=1")
+    systemd.wait_for("WATCHDOG=1")
+    running = systemd.process.poll() is None
+    systemd.kill()
+    clients = waiting(stored_port(systemd), 10)
+    systemd.start(*arguments)
+
+    assert running
+    assert ready["STATUS"].startswith("2 workers on http://127.0.0.1:")
+    assert answers(clients) == [b"hello\n"] * 10
     assert len(systemd.kept) == 2
 
 
