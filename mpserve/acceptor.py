@@ -16,6 +16,7 @@ from enum import Enum
 from socket import MSG_DONTWAIT
 from typing import TYPE_CHECKING, Final
 
+from mpserve.lastcall import LastCall
 from mpserve.listeners import NO_ROOM, accept_at_once, peer_of
 from mpserve.protocol.http1 import Http1Protocol
 from mpserve.respond import unavailable
@@ -101,6 +102,7 @@ class Acceptor:
         self._listening: dict[int, socket.socket] = {
             sock.fileno(): sock for listener in listeners for sock in listener.sockets
         }
+        self._last_call = LastCall(self._listening.values())
         self._stance = APART
         self._turn = 0.0  # the turn (monotonic seconds) in which `_taken` connections were accepted
         self._taken = 0
@@ -139,6 +141,10 @@ class Acceptor:
         for sock in self._listening.values():
             accept_at_once(sock)
 
+    def is_awaited(self) -> bool:
+        """Whether somebody may have connected whom the kernel does not show us yet."""
+        return self._last_call.is_awaited()
+
     def close(self) -> None:
         """Take what has connected, and close our copies.
 
@@ -153,6 +159,7 @@ class Acceptor:
                 pass
             sock.close()
         self._listening.clear()
+        self._last_call.close()
         if self._reserve is not None:
             os.close(self._reserve)
             self._reserve = None

@@ -56,9 +56,10 @@ EXIT_BUG: Final = 70  # EX_SOFTWARE
 HEARTBEAT: Final = ACCEPT_SWEEP
 # Deadlines are looked at this often (seconds), or four times in the shortest of them.
 DEADLINE_SWEEP: Final = 1.0
-# A client that has connected when a graceful stop begins has this long (seconds) to send its request:
-# the kernel may not have shown us the connection yet (TCP_DEFER_ACCEPT).
-LAST_ACCEPT: Final = 0.5
+# The kernel shows a client that has connected and sent nothing after a second (TCP_DEFER_ACCEPT), and a little
+# more: its timers are coarse. Whether anybody is still awaited is looked at this often. All in seconds.
+LAST_ACCEPT: Final = 1.5
+LOOK_FOR_LATECOMERS: Final = 0.1
 # A worker whose master died has this long (seconds) to finish what it has.
 ORPHAN_TIMEOUT: Final = 5.0
 
@@ -127,6 +128,7 @@ class Worker:
         self.crowd = Crowd(self.connections, self._most(caches), config.timeouts)
         self.acceptor = Acceptor(self, self.crowd, row, listeners)
         self.refuge: Refuge | None = None  # None: nothing keeps us from the root
+        self._listen_until = 0.0  # monotonic seconds, while draining
         self._signals: list[int] = []
         self._wakeup = -1
         self._life = -1
@@ -189,9 +191,17 @@ class Worker:
             return
         self.draining = True
         self.batch.stop()
-        self.loop.later(min(LAST_ACCEPT, limit), self.stop_listening)
+        self._listen_until = self.loop.now + min(LAST_ACCEPT, limit)
+        self.loop.later(0.0, self.look_for_latecomers)
         for connection in list(self.connections):
             connection.on_drain()
+
+    def look_for_latecomers(self) -> None:
+        """Listen as long as somebody may have connected whom we cannot accept yet."""
+        if self.loop.now < self._listen_until and self.acceptor.is_awaited():
+            self.loop.later(LOOK_FOR_LATECOMERS, self.look_for_latecomers)
+        else:
+            self.stop_listening()
 
     def stop_listening(self) -> None:
         """Take what has connected, and close our copies of the listening sockets."""

@@ -21,7 +21,7 @@ LAYERS = (
     "protocol.representation",
     "protocol.conditional protocol.http1 protocol.ranges",
     "config destination generations listing readahead tree witness",
-    "accesslog errorlog files listeners loop memo respond sandbox states transport",
+    "accesslog errorlog files lastcall listeners loop memo respond sandbox states transport",
     "activation admin filecache handover relay",
     "batch",
     "connection",

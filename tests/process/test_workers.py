@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mpserve.lastcall import half_open_at
 from tests.harness.server import Server
 from tests.process.conftest import Serve, content, get
 
@@ -244,6 +245,34 @@ def test_term_answers_a_client_that_has_connected_and_not_asked_yet(serve: Serve
     clients = [connect(server) for _ in range(20)]
     server.signal(signal.SIGTERM)
     server.wait_for_line("stopping")
+    for client in clients:
+        client.sendall(REQUEST)
+    answers = [answer(client) for client in clients]
+    for client in clients:
+        client.close()
+
+    assert all(got.endswith(b"\r\n\r\nhello\n") for got in answers)
+    assert server.wait() == 0
+
+
+def is_half_open(server: Server) -> bool:
+    """Whether a client of `server` is known to its kernel alone: connected, and not to be accepted yet."""
+    table = Path("/proc/net/tcp").read_bytes()
+    return half_open_at([server.port]).search(table) is not None
+
+
+def test_term_waits_for_clients_that_the_kernel_does_not_show_yet(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    clients: list[socket.socket] = []
+
+    def another_is_half_open() -> bool:
+        clients.append(connect(server))
+        return is_half_open(server)
+
+    assert until(another_is_half_open)
+    server.signal(signal.SIGTERM)
+    # They ask when the kernel has shown them, or has nobody left to show them to.
+    assert until(lambda: not is_half_open(server))
     for client in clients:
         client.sendall(REQUEST)
     answers = [answer(client) for client in clients]
