@@ -27,7 +27,7 @@ from mpserve.protocol.message import Exchange, FileSpan, HTTPError, Piece, Reque
 from mpserve.protocol.representation import Outcome
 from mpserve.readahead import note_warm
 from mpserve.respond import error as error_response
-from mpserve.respond import respond
+from mpserve.respond import respond, unavailable
 from mpserve.states import CLOSED, IDLE, LINGERING, READING, SENDING, State
 from mpserve.transport import (
     BLOCKED,
@@ -103,6 +103,9 @@ class Service(Protocol):
 
     def relieve(self) -> None:
         """Let go of the open files that are only kept in case they are wanted again."""
+
+    def starve(self) -> None:
+        """There was no memory for an answer."""
 
     def complain(self, level: int, message: str, *values: object) -> None:
         """One line for the error log."""
@@ -374,6 +377,9 @@ class Connection:
         except HTTPError as error:  # the framing was right: the connection may go on
             response = error_response(error.status, site)
             looked = NOTHING_LOOKED_AT
+        except MemoryError:  # nothing has been sent: it can still be said
+            self._service.starve()
+            response, looked = unavailable(site), None
         made = self._begin(request, request.line, response)
         if whole is not None and looked is not None:
             batch = self._service.batch

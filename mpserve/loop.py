@@ -112,8 +112,11 @@ class Loop:
     def run(self, after_events: Callable[[], None], after_turn: Callable[[], None]) -> None:
         """Turn until `stop`; `after_turn` is called once at the end of each turn."""
         while self.running:
-            self.turn(after_events)
-            after_turn()
+            try:
+                self.turn(after_events)
+                after_turn()
+            except MemoryError as error:  # it may strike anywhere, also where nothing is guarded
+                self._on_bug(self.turn, error)
 
     def turn(self, after_events: Callable[[], None]) -> None:
         """Wait for events, and handle each of them.

@@ -66,6 +66,8 @@ ORPHAN_TIMEOUT: Final = 5.0
 # So many failed allocations within so many seconds: memory is too fragmented, or has leaked.
 MEMORY_ERRORS: Final = 3
 MEMORY_ERRORS_WITHIN: Final = 60.0
+# Octets that are let go at the first of them: to tell of it takes some.
+RESERVE: Final = 1024 * 1024
 
 # Each of the two caches may hold this part of the descriptors open.
 CACHE_SHARE: Final = 8
@@ -136,6 +138,7 @@ class Worker:
         self._tell: Callable[[Word], None] = lambda _word: None
         self._outworn = False
         self._memory = Memory()
+        self._reserve: bytes | None = bytes(RESERVE)
         self._memory_errors: deque[float] = deque(maxlen=MEMORY_ERRORS)  # monotonic seconds
 
     def __repr__(self) -> str:
@@ -205,10 +208,12 @@ class Worker:
 
     def stop_listening(self) -> None:
         """Take what has connected, and close our copies of the listening sockets."""
-        self.acceptor.close()
-        if self.refuge is not None:
-            self.refuge.take()
-        self._leave_when_done()
+        try:
+            self.acceptor.close()
+            if self.refuge is not None:
+                self.refuge.take()
+        finally:  # whatever goes wrong, a worker that has nothing left to do does not stay
+            self._leave_when_done()
 
     # Events
 
@@ -246,17 +251,12 @@ class Worker:
     def on_bug(self, handler: Callable[..., None], bug: Exception) -> None:
         """An exception that nobody foresaw: it costs the connection it happened in, and no other."""
         owner: Any = getattr(handler, "__self__", handler)
-        logger.error("worker %d: a bug, in %r", self.slot, owner, exc_info=bug)
+        with contextlib.suppress(MemoryError):  # a traceback takes some
+            logger.error("worker %d: a bug, in %r", self.slot, owner, exc_info=bug)
         if isinstance(owner, Connection | Visitor):
             owner.reset()
         if isinstance(bug, MemoryError):
-            self._memory_errors.append(self.loop.now)
-            first = self._memory_errors[0]
-            if (
-                len(self._memory_errors) == MEMORY_ERRORS
-                and self.loop.now - first < MEMORY_ERRORS_WITHIN
-            ):
-                self.wear_out(Word.MEMORY)
+            self.starve()
 
     # What connections ask of their worker
 
@@ -277,6 +277,18 @@ class Worker:
         """Descriptors are short: let go of all that are only kept in case they are wanted again."""
         self.cache.clear()
         self.batch.clear()
+
+    def starve(self) -> None:
+        """Memory is short: let go of what is not needed; if it lasts, another is to take our place."""
+        self._reserve = None
+        self.relieve()
+        now = self.loop.now
+        self._memory_errors.append(now)
+        if (
+            len(self._memory_errors) == MEMORY_ERRORS
+            and now - self._memory_errors[0] < MEMORY_ERRORS_WITHIN
+        ):
+            self.wear_out(Word.MEMORY)
 
     def complain(self, level: int, message: str, *values: object) -> None:
         """One line for the error log."""

@@ -98,6 +98,7 @@ class FakeService:
     on_bug: Callable[[Callable[..., None], Exception], None] = re_raise
     draining: bool = False
     stalled: int = 0
+    starved: int = 0
     complaints: list[str] = field(default_factory=list)
     stayed: list[Connection] = field(default_factory=list)
     gone: list[Connection] = field(default_factory=list)
@@ -128,6 +129,9 @@ class FakeService:
     def relieve(self) -> None:
         self.cache.clear()
         self.batch.clear()
+
+    def starve(self) -> None:
+        self.starved += 1
 
     def forget(self, connection: Connection) -> None:
         self.gone.append(connection)

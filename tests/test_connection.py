@@ -296,6 +296,22 @@ def test_a_file_that_shrinks_while_it_is_sent_ends_the_connection(
     assert "shrank" in dialogue.service.complaints[0]
 
 
+def test_without_memory_for_an_answer_the_client_is_told_to_come_back(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lookup(*_: object) -> Resource:
+        raise MemoryError
+
+    with monkeypatch.context() as starving:
+        starving.setattr(files, "lookup", lookup)
+        refused = dialogue.ask(GET)
+    served = dialogue.ask(GET)
+
+    assert (statuses(refused), statuses(served)) == ([503], [200])
+    assert b"\r\nRetry-After: " in refused
+    assert dialogue.service.starved == 1
+
+
 def test_a_client_that_resets_costs_a_log_line_and_nothing_else(root: Path) -> None:
     service = FakeService(load([str(root)], {}))
     with socket.create_server(("127.0.0.1", 0)) as server:

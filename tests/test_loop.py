@@ -188,6 +188,17 @@ def test_run_ends_after_the_turn_in_which_it_was_stopped(loop: Loop) -> None:
     assert [True] == ends
 
 
+def test_a_failed_allocation_where_nothing_is_guarded_ends_no_loop(loop: Loop) -> None:
+    def no_memory() -> None:
+        loop.stop()
+        raise MemoryError
+
+    loop.again(lambda: None)
+    loop.run(nothing, no_memory)
+
+    assert [loop.turn] == BUGS
+
+
 def test_the_date_line_is_an_imf_fixdate_of_now(loop: Loop) -> None:
     loop.read_clock()
     expected = time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(loop.wall))
