@@ -386,7 +386,12 @@ class AccessLog:
         if self._name in (STANDARD, OFF):
             return None
         self._succeed(at_path(self._name))
-        return self._destination.fd if self._destination else None
+        return self.descriptor
+
+    @property
+    def descriptor(self) -> int | None:
+        """Where lines go; None: nowhere."""
+        return None if self._destination is None else self._destination.fd
 
     def adopt(self, fd: int) -> None:
         """Use what another process has opened anew. The descriptor is ours from now on."""

@@ -37,11 +37,12 @@ RECEIVE_SIZE: Final = 16 * 1024
 class Client:
     """One connection: a request that arrives, an answer that leaves."""
 
-    __slots__ = ("answered", "protocol", "sock", "waiting")
+    __slots__ = ("answered", "protocol", "received", "sock", "waiting")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.protocol = Http1Protocol(Limits())
+        self.received = b""  # octets of a request that is not complete
         self.waiting = b""  # octets of the answer that have not gone
         self.answered = False
 
@@ -52,12 +53,8 @@ class Client:
 class Admin:
     """Its listeners and its clients, behind one descriptor that is readable when there is something to do."""
 
-    def __init__(self, address: Address, snapshot: Callable[[], Snapshot]) -> None:
-        """Raises ConfigError when it cannot listen at `address`."""
-        try:
-            self.listeners: list[Listener] = listen_at(address, 1, LISTENERS, {})
-        except OSError as error:
-            raise ConfigError(f"--admin {address}: {reason(error)}") from error
+    def __init__(self, listeners: list[Listener], snapshot: Callable[[], Snapshot]) -> None:
+        self.listeners = listeners
         self._snapshot = snapshot
         self._clients: dict[int, Client] = {}  # the longest here first
         self._epoll = select.epoll()
@@ -67,12 +64,31 @@ class Admin:
         for fd in self._listening:
             self._epoll.register(fd, select.EPOLLIN)
 
+    @classmethod
+    def open(cls, address: Address, snapshot: Callable[[], Snapshot]) -> Admin:
+        """Listen at `address`. Raises ConfigError."""
+        try:
+            return cls(listen_at(address, 1, LISTENERS, {}), snapshot)
+        except OSError as error:
+            raise ConfigError(f"--admin {address}: {reason(error)}") from error
+
     def __repr__(self) -> str:
         return f"<Admin {len(self._clients)} clients>"
 
     def fileno(self) -> int:
         """Readable when `turn` has something to do."""
         return self._epoll.fileno()
+
+    @property
+    def clients(self) -> list[Client]:
+        """Who is being served."""
+        return list(self._clients.values())
+
+    def seat(self, client: Client) -> None:
+        """Serve `client` from now on."""
+        self._clients[client.sock.fileno()] = client
+        mask = select.EPOLLOUT if client.waiting else select.EPOLLIN
+        self._epoll.register(client.sock.fileno(), mask)
 
     def turn(self) -> None:
         """Do all that can be done without waiting."""
@@ -129,8 +145,7 @@ class Admin:
         sock.setblocking(False)
         if len(self._clients) == SEATS:
             self._dismiss(next(iter(self._clients.values())))
-        self._clients[sock.fileno()] = Client(sock)
-        self._epoll.register(sock.fileno(), select.EPOLLIN)
+        self.seat(Client(sock))
 
     def _dismiss(self, client: Client) -> None:
         del self._clients[client.sock.fileno()]
@@ -144,6 +159,7 @@ class Admin:
             if not octets:
                 self._dismiss(client)
                 return
+            client.received += octets
             client.protocol.receive(octets)
             self._maybe_answer(client)
         if client.waiting:

@@ -14,18 +14,24 @@ import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mpserve import errorlog
+from mpserve.admin import Admin, Client
 from mpserve.config import Address, ConfigError
 from mpserve.edition import open_adopted, open_next
+from mpserve.handover import ERROR, logs_of, paths_of
 from mpserve.listeners import Listener
 from mpserve.pipes import Pipes
 from mpserve.process import PidFile
+from mpserve.relay import Relay
 from mpserve.scoreboard import Row, Scoreboard
 from mpserve.supervision import Phase, Process, Situation, Slot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mpserve.config import Config
     from mpserve.edition import Edition
     from mpserve.estate import Estate
+    from mpserve.exposition import Snapshot
 
 Told: TypeAlias = dict[str, Any]
 
@@ -43,15 +49,22 @@ def tell(estate: Estate) -> Told:
         "generation": situation.generation,
         "slots": len(situation.slots),
         "workers": [
-            tell_worker(each, estate.rows[each.pid], number) for number, each in known if each.ready
+            tell_worker(each, estate.rows[each.pid], number) | estate.handover.tell(each.pid)
+            for number, each in known
+            if each.ready
         ],
+        "gone": [],  # of these; see vigil
         "listeners": [tell_listener(each) for each in estate.edition.listeners],
         "words": estate.pipes.words,
         "life": estate.pipes.life,
+        "relay": estate.relay.ends,
+        "admin": tell_admin(estate.admin, estate.edition.config.admin),
+        "started": estate.started,
         "totals": estate.scoreboard.gone(),
         "pid_file": estate.pid_file.fd if estate.pid_file is not None else None,
         "pid_path": estate.edition.config.pid_file,
         "error_log": errorlog.descriptor(),
+        "error_path": paths_of(logs_of(estate.edition.config)).get(ERROR),
     }
 
 
@@ -63,6 +76,9 @@ def adopt(estate: Estate, config: Config, told: Told) -> Edition:
         estate.pid_file = PidFile.adopt(config.pid_file, os.dup(told["pid_file"]))
     estate.pipes.close()
     estate.pipes = Pipes.adopt(told["words"], told["life"])
+    estate.relay.close()
+    estate.relay = Relay.adopt(told["relay"])
+    estate.started = told["started"]
     slots = [Slot(number) for number in range(told["slots"])]
     estate.situation = Situation(slots, Phase.SERVING, generation=told["generation"])
     adopt_workers(estate, told)
@@ -75,15 +91,64 @@ def adopt_workers(estate: Estate, told: Told) -> None:
     """The workers that were told, and what those counted that are gone."""
     estate.scoreboard.close()
     estate.scoreboard = Scoreboard.create(told["totals"])
-    estate.rows = adopt_rows(told["workers"])
-    for row in estate.rows.values():
+    rows = adopt_rows([*told["workers"], *told["gone"]])
+    for row in rows.values():
         estate.scoreboard.adopt(row)
     now = time.monotonic()
     for worker in told["workers"]:
         estate.situation.take_in(adopt_worker(worker, now), worker["slot"])
+        estate.handover.adopt(worker["pid"], worker)
+    for worker in told["gone"]:
+        estate.scoreboard.release(rows.pop(worker["pid"]))
+    estate.rows = rows
 
 
 # --- Its parts ------------------------------------------------------------------------------------
+
+
+def tell_admin(admin: Admin | None, address: Address | None) -> Told | None:
+    """The admin address, and who is being served there."""
+    if admin is None:
+        return None
+    return {
+        "address": str(address),
+        "listeners": [tell_listener(each) for each in admin.listeners],
+        "clients": [tell_client(each) for each in admin.clients],
+    }
+
+
+def adopt_admin(
+    told: Told, address: Address | None, snapshot: Callable[[], Snapshot]
+) -> Admin | None:
+    """The admin address that was told, with its clients; None if it is to be another one."""
+    admin = Admin([adopt_listener(each) for each in told["listeners"]], snapshot)
+    if told["address"] != str(address):
+        admin.close()
+        return None
+    for client in told["clients"]:
+        admin.seat(adopt_client(client))
+    return admin
+
+
+def tell_client(client: Client) -> Told:
+    """A client of the admin address."""
+    return {
+        "fd": client.sock.fileno(),
+        "received": client.received.decode("latin-1"),
+        "waiting": client.waiting.decode("latin-1"),
+        "answered": client.answered,
+    }
+
+
+def adopt_client(told: Told) -> Client:
+    """A client that was told."""
+    client = Client(socket.socket(fileno=os.dup(told["fd"])))
+    client.received = told["received"].encode("latin-1")
+    client.waiting = told["waiting"].encode("latin-1")
+    client.answered = told["answered"]
+    if client.received and not client.answered:
+        client.protocol.receive(client.received)
+    return client
 
 
 def tell_listener(listener: Listener) -> Told:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 from mpserve.adoption import tell
 from mpserve.announcement import status
 from mpserve.config import ConfigError, warnings
+from mpserve.crew import dismiss, hear
 from mpserve.edition import open_next, take_over
 from mpserve.supervision import READY_TIMEOUT, Change, Phase, Slot
 from mpserve.upgrade import Preflight, hand_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from mpserve.config import Config
     from mpserve.edition import Edition
@@ -67,18 +68,21 @@ def commit(estate: Estate) -> None:
     estate.signal(retiring, signal.SIGHUP)
     estate.signal(estate.situation.cut_off(now), signal.SIGQUIT)
     go_by(estate, estate.edition.config)
+    logs, workers = estate.edition.log, [each.pid for each in estate.situation.retiring]
+    estate.handover.share(logs, estate.edition.config, workers)
     logger.info("generation %d serves: %s", estate.edition.generation, status(estate))
     estate.notify.ready(status(estate))
     estate.settle()
 
 
 def abandon(estate: Estate) -> None:
-    """The new generation does not come up: it is killed, and the old one has noticed nothing."""
+    """The new generation does not come up: it leaves, and the old one has noticed nothing."""
     assert estate.coming is not None
+    hear(estate)  # who has become ready by now
     coming, estate.coming = estate.coming, None
     logger.error("generation %d did not come up; what was served goes on", coming.generation)
     estate.notify.ready(f"generation {coming.generation} did not come up")
-    estate.signal(estate.situation.abandon(), signal.SIGKILL)
+    dismiss(estate, estate.situation.abandon(time.monotonic()))
     coming.close_but_for(estate.edition)
     estate.settle()
 
@@ -116,25 +120,30 @@ def begin_upgrade(estate: Estate) -> None:
     estate.preflight = Preflight()
 
 
-def end_preflight(estate: Estate, why_not: str, pending: Iterable[int]) -> None:
+def end_preflight(estate: Estate, why_not: str, pending: list[int]) -> None:
     """The child is back. `pending` are the signals that wait for the end of the change."""
     estate.preflight = None
     if why_not:
-        logger.error("not upgraded, what was served goes on: %s", why_not)
-        estate.notify.ready(f"not upgraded: {why_not}")
+        refuse_upgrade(estate, why_not)
     elif estate.situation.phase is Phase.SERVING:
         upgrade(estate, pending)
 
 
-def upgrade(estate: Estate, pending: Iterable[int]) -> None:
+def refuse_upgrade(estate: Estate, why: str) -> None:
+    """Say why this image stays."""
+    logger.error("not upgraded, what was served goes on: %s", why)
+    estate.notify.ready(f"not upgraded: {why}")
+
+
+def upgrade(estate: Estate, pending: list[int]) -> None:
     """Become the new code. What arrives meanwhile waits in the kernel, or is told."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         told = tell(estate)
-        for number in pending:  # noted and not yet heeded: once more, for the new image
-            os.kill(os.getpid(), number)
+        while pending:  # noted and not yet heeded: once more, for the new image
+            os.kill(os.getpid(), pending.pop())
         hand_over(told)
     except OSError as error:
-        logger.error("not upgraded, what was served goes on: %s", error.strerror)
+        refuse_upgrade(estate, str(error))
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())

@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     try:
         if UPGRADED in os.environ:
-            from mpserve import upgrade
+            from mpserve import vigil
 
-            return upgrade.carry_on(lambda: run(words))
+            return vigil.carry_on(lambda: run(words))
         return run(words)
     except KeyboardInterrupt:  # before anything was set up that would have to end in order
         return EXIT_INTERRUPTED
@@ -116,6 +116,11 @@ def report(config: Config) -> int:
 
     All of the program has been imported then: an upgrade asks no more of the new code.
     """
+    from mpserve import upgrade
+
+    why_not = upgrade.refusal(os.environ)
+    if why_not:
+        return refuse(why_not)
     for module in pkgutil.walk_packages(mpserve.__path__, "mpserve."):
         import_module(module.name)
     from mpserve.config import warnings

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from mpserve import sandbox
@@ -88,9 +88,8 @@ def be_worker(estate: Estate, row: Row, edition: Edition, ends: Ends) -> None:
             pin(row["slot"])
         worker = Worker(edition.config, row, edition.listeners, edition.log)
         worker.expect_logs(estate.handover.inherit(ends))
-        reach = sandbox.confine(edition.plan)
-        if not reach.everywhere:
-            worker.refuge = Refuge(worker, reach, estate.relay)
+        # Who is not confined loses nothing from sight, but can answer what others have left.
+        worker.refuge = Refuge(worker, sandbox.confine(edition.plan), estate.relay)
         status = worker.run(estate.pipes.tell, estate.pipes.life[0])
     except sandbox.CannotConfineError as error:
         logger.error("worker %d: %s", row["slot"], error)
@@ -157,6 +156,12 @@ def abort(estate: Estate, process: Process) -> None:
     logger.error("worker %d (pid %d) hangs, and is replaced", number, process.pid)
     estate.situation.give_up(process, time.monotonic(), ABORT_MARGIN)
     estate.signal([process], signal.SIGABRT)
+
+
+def dismiss(estate: Estate, processes: Iterable[Process]) -> None:
+    """Nobody needs these: who is ready may have accepted somebody, and finishes what it has."""
+    for process in processes:
+        estate.signal([process], signal.SIGHUP if process.ready else signal.SIGKILL)
 
 
 def succeed(estate: Estate, slot: Slot) -> None:

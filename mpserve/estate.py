@@ -32,7 +32,7 @@ class Estate:
         self.scoreboard = Scoreboard.create()
         self.rows: dict[int, Row] = {}  # of each worker that has not been reaped, by its pid
         self.pipes = Pipes()
-        self.relay = Relay()
+        self.relay = Relay.create()
         self.handover = Handover()
         self.notify = Notifier.of(os.environ, os.getpid())
         self.left = left  # by the image before this one, of which we are the upgrade
@@ -64,6 +64,11 @@ class Estate:
     def is_settled(self) -> bool:
         """Whether nothing that an image before this one left could still go on without us."""
         return self.left is None or self.left.settled
+
+    def strangers(self) -> list[Process]:
+        """The workers that what was left does not tell of: nobody would look after them without us."""
+        told = {worker["pid"] for worker in self.left.told["workers"]} if self.left else set()
+        return [process for process in self.situation.processes() if process.pid not in told]
 
     def settle(self) -> None:
         """The upgrade is over: what the image before this one left is ours, or not needed."""

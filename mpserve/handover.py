@@ -8,14 +8,16 @@ dies or is busy holds nobody up.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mpserve import errorlog
-from mpserve.accesslog import AccessLog
+from mpserve.accesslog import OFF, AccessLog
 from mpserve.config import Config
+from mpserve.destination import STANDARD
 
 logger: Final = logging.getLogger("mpserve")
 
@@ -48,6 +50,14 @@ def logs_of(config: Config) -> Logs:
     }
 
 
+def paths_of(logs: Logs) -> dict[str, str]:
+    """Those of the logs that can be opened anew, with their paths."""
+    paths = {name: path for name, (path, _) in logs.items() if path != STANDARD}
+    if paths.get(ACCESS) == OFF:
+        del paths[ACCESS]
+    return paths
+
+
 # --- The master's side ----------------------------------------------------------------------------
 
 
@@ -73,6 +83,16 @@ class Handover:
         ends.workers.close()
         self._ends[pid] = ends.masters, logs_of(config)
 
+    def tell(self, pid: int) -> dict[str, Any]:
+        """What an image of the master that follows this one needs to reach the worker, as values of JSON."""
+        masters, logs = self._ends[pid]
+        return {"end": masters.fileno(), "logs": logs, "paths": paths_of(logs)}
+
+    def adopt(self, pid: int, told: Mapping[str, Any]) -> None:
+        """A worker that an earlier image has forked, by what that told; its end is taken as a copy."""
+        logs = {name: (path, form) for name, (path, form) in told["logs"].items()}
+        self._ends[pid] = socket.socket(fileno=os.dup(told["end"])), logs
+
     def inherit(self, ends: Ends) -> socket.socket:
         """In the worker: its end. What leads to its siblings is none of its business."""
         ends.masters.close()
@@ -90,6 +110,7 @@ class Handover:
     def reopen(self, log: AccessLog, config: Config) -> None:
         """Open both logs anew, here and for every worker that writes to the same. A log that fails stays."""
         opened: dict[str, int] = {}
+        logs = logs_of(config)
         for name, reopen in ((ERROR, errorlog.reopen), (ACCESS, log.reopen)):
             try:
                 fd = reopen()
@@ -98,9 +119,20 @@ class Handover:
                 logger.error("%s log: the old file stays in use: %s: %s", name, path, why)
             else:
                 opened |= {} if fd is None else {name: fd}
-        for pid, (masters, logs) in self._ends.items():
-            same = [name for name in opened if logs[name] == logs_of(config)[name]]
-            hand_over(masters, {name: opened[name] for name in same}, pid)
+        self._share(opened, logs, self._ends)
+
+    def share(self, log: AccessLog, config: Config, pids: Iterable[int]) -> None:
+        """Let these workers, where they write to the same logs, go on in the files that we have open."""
+        logs = logs_of(config)
+        ours = {ERROR: errorlog.descriptor(), ACCESS: log.descriptor}
+        opened = {name: fd for name in paths_of(logs) if (fd := ours[name]) is not None}
+        self._share(opened, logs, pids)
+
+    def _share(self, opened: Mapping[str, int], logs: Logs, pids: Iterable[int]) -> None:
+        for pid in pids:
+            masters, theirs = self._ends[pid]
+            same = {name: fd for name, fd in opened.items() if theirs[name] == logs[name]}
+            hand_over(masters, same, pid)
 
 
 def hand_over(masters: socket.socket, opened: Mapping[str, int], pid: int) -> None:

@@ -13,13 +13,14 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from mpserve import changes, crew, shutdown
 from mpserve.admin import Admin
-from mpserve.adoption import adopt
+from mpserve.adoption import adopt, adopt_admin
 from mpserve.announcement import announce, desert, snapshot
-from mpserve.config import Config
+from mpserve.config import Address, Config
 from mpserve.edition import naming, open_error_log, open_first
 from mpserve.estate import Estate
 from mpserve.notify import take_passed
@@ -67,7 +68,7 @@ class Master:
             if self.estate.is_settled:
                 self.estate.close()
             else:  # what was left goes on without us
-                self.estate.signal(self.estate.situation.newcomers(), signal.SIGKILL)
+                crew.dismiss(self.estate, self.estate.strangers())
 
     # Setting up: everything that can fail, before the first worker is forked.
 
@@ -83,13 +84,20 @@ class Master:
                     estate.pid_file = PidFile(config.pid_file)
             passed = take_passed(os.environ, os.getpid())
             estate.serving = open_first(config, passed, estate.notify)
-        if config.admin is not None:
-            estate.admin = Admin(config.admin, lambda: snapshot(estate))
+        self._open_admin(config.admin)
         changes.go_by(estate, config)
         self._catch_signals()
         name_process("mpserve: master")
         gc.collect()
         gc.freeze()  # what is here now is shared with every worker; collecting it would copy it
+
+    def _open_admin(self, address: Address | None) -> None:
+        tell = partial(snapshot, self.estate)
+        left = self.estate.left
+        if left is not None and left.told["admin"] is not None:
+            self.estate.admin = adopt_admin(left.told["admin"], address, tell)
+        if self.estate.admin is None and address is not None:
+            self.estate.admin = Admin.open(address, tell)
 
     def _catch_signals(self) -> None:
         signal.set_wakeup_fd(self.estate.pipes.wakeup[1], warn_on_full_buffer=False)

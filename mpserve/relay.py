@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -21,14 +22,32 @@ SO_SNDBUFFORCE: Final = 32  # of <asm-generic/socket.h>
 
 
 class Relay:
-    """Made by the master before it forks: every worker has both ends."""
+    """Made by the master before it forks: every worker has both ends, of every later image too."""
 
-    def __init__(self) -> None:
+    def __init__(self, taking: socket.socket, giving: socket.socket) -> None:
+        self._taking = taking
+        self._giving = giving
+
+    @classmethod
+    def create(cls) -> Relay:
+        """A queue in which nobody waits."""
         kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._taking, self._giving = socket.socketpair(socket.AF_UNIX, kind)
-        self._giving.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+        taking, giving = socket.socketpair(socket.AF_UNIX, kind)
+        giving.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
         with suppress(PermissionError):  # root alone may ask for more than net.core.wmem_max
-            self._giving.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, ROOM)
+            giving.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, ROOM)
+        return cls(taking, giving)
+
+    @classmethod
+    def adopt(cls, ends: Sequence[int]) -> Relay:
+        """The queue that an earlier image of the master has made, by copies of its ends."""
+        taking, giving = (socket.socket(fileno=os.dup(fd)) for fd in ends)
+        return cls(taking, giving)
+
+    @property
+    def ends(self) -> list[int]:
+        """The descriptors, for `adopt`."""
+        return [self._taking.fileno(), self._giving.fileno()]
 
     def fileno(self) -> int:
         """What becomes readable when a connection waits."""

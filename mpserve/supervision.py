@@ -222,13 +222,14 @@ class Situation:
         self.change = None
         return old
 
-    def abandon(self) -> list[Process]:
-        """The change is off; who is to be killed."""
+    def abandon(self, now: float) -> list[Process]:
+        """The change is off; who is to leave."""
         assert self.change is not None
-        doomed = self.newcomers()
-        self.retiring += doomed
+        newcomers = self.newcomers()
+        for process in newcomers:
+            self.retire(process, now)
         self.change = None
-        return doomed
+        return newcomers
 
     def give_up(self, process: Process, now: float, limit: float) -> None:
         """`process` hangs: its place is free at once, and it has `limit` seconds to end."""

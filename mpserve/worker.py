@@ -88,6 +88,11 @@ class Word(IntEnum):
     MAX_RSS = 3
     MEMORY = 4
     ROOT = 5
+    OTHER = 0  # what a worker of another version has said
+
+    @classmethod
+    def _missing_(cls, _value: object) -> Word:
+        return cls.OTHER
 
     @property
     def reason(self) -> str:
@@ -101,6 +106,7 @@ REASONS: Final = {
     Word.MAX_RSS: "it occupies more than --max-rss",
     Word.MEMORY: "it cannot get memory",
     Word.ROOT: "the root is another directory now",
+    Word.OTHER: "it has its reasons",
 }
 
 

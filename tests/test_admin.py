@@ -20,7 +20,7 @@ from tests.test_exposition import NOW
 
 @pytest.fixture
 def admin() -> Iterator[Admin]:
-    admin = Admin(Address("127.0.0.1", 0), lambda: NOW)
+    admin = Admin.open(Address("127.0.0.1", 0), lambda: NOW)
     yield admin
     admin.close()
 
@@ -200,7 +200,7 @@ def test_without_room_for_another_socket_it_is_quiet_for_a_while_and_then_answer
 
 def test_a_unix_socket_goes_with_the_server(tmp_path: Path) -> None:
     path = str(tmp_path / "admin")
-    admin = Admin(Address(path=path), lambda: NOW)
+    admin = Admin.open(Address(path=path), lambda: NOW)
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
         client.setblocking(False)
@@ -214,4 +214,4 @@ def test_a_unix_socket_goes_with_the_server(tmp_path: Path) -> None:
 def test_an_address_that_is_taken_is_one_line(admin: Admin) -> None:
     port = admin.listeners[0].sockets[0].getsockname()[1]
     with pytest.raises(ConfigError, match=f"^--admin 127.0.0.1:{port}: the address is in use"):
-        Admin(Address("127.0.0.1", port), lambda: NOW)
+        Admin.open(Address("127.0.0.1", port), lambda: NOW)

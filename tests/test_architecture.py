@@ -18,7 +18,7 @@ LAYERS = (
         " protocol.grammar protocol.media protocol.message"
     ),
     "configfile counters exposition toptable protocol.coding protocol.target seccomp upgrade",
-    "protocol.representation",
+    "protocol.representation vigil",
     "protocol.conditional protocol.http1 protocol.ranges",
     "config destination generations listing readahead tree witness",
     "accesslog errorlog files lastcall listeners loop memo respond sandbox states transport",

@@ -121,6 +121,18 @@ def test_check_refuses_what_a_start_would_refuse(capsys: Printed) -> None:
     )
 
 
+def test_check_refuses_to_follow_a_version_whose_state_it_cannot_read(
+    tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_MPSERVE_UPGRADE_FROM", "1")
+
+    assert cli.main(["--check", str(tmp_path)]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "mpserve: error: this version cannot take over from the one that runs (1, not 2): restart it\n",
+    )
+
+
 def test_version(capsys: Printed) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr() == (f"mpserve {mpserve.__version__}\n", "")

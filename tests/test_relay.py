@@ -14,7 +14,7 @@ from mpserve.relay import LONGEST, Relay
 
 @pytest.fixture
 def relay() -> Iterator[Relay]:
-    queue = Relay()
+    queue = Relay.create()
     yield queue
     queue.close()
 

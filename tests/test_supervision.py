@@ -365,9 +365,10 @@ def test_a_change_makes_the_old_generation_retire() -> None:
 
 def test_a_change_that_is_off_leaves_the_old_generation_alone() -> None:
     situation = serving(working(0), change=change(fresh(0), fresh(1, ready=False)))
-    doomed = situation.abandon()
+    newcomers = situation.abandon(NOW)
 
-    assert [300, 301] == [each.pid for each in doomed]
+    assert [300, 301] == [each.pid for each in newcomers]
+    assert Kill(300) in decide(situation, NOW + RETIRING_TIMEOUT + KILL_MARGIN)
     assert [100] == [slot.worker.pid for slot in situation.slots if slot.worker]
     assert (1, None) == (situation.generation, situation.change)
 

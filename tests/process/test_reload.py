@@ -14,7 +14,7 @@ import pytest
 from tests.harness.server import Server
 from tests.process.conftest import Serve, content
 from tests.process.test_workers import REQUEST, answer, connect, until
-from tests.process.traffic import Traffic, refused
+from tests.process.traffic import Traffic, downloading, refused, rest
 
 pytestmark = pytest.mark.slow
 
@@ -161,6 +161,66 @@ def test_the_logs_are_opened_anew(serve: Serve, tmp_path: Path) -> None:
     assert [] == traffic.lost
     assert traffic.answered == len(lines)
     assert "stopping" in errors.read_text()
+
+
+def test_retiring_workers_go_on_in_the_logs_that_a_reload_opens(
+    serve: Serve, tmp_path: Path
+) -> None:
+    access, errors = tmp_path / "access", tmp_path / "errors"
+    server = serve("--workers", "1", "--access-log", str(access), "--error-log", str(errors))
+    (old,) = server.workers()
+    with downloading(server) as client:
+        access.rename(tmp_path / "access.1")
+        errors.rename(tmp_path / "errors.1")
+        server.signal(signal.SIGHUP)
+        assert until(lambda: errors.exists() and "generation 2 serves" in errors.read_text())
+        assert until(lambda: {str(access), str(errors)} <= files_of(old))
+        rest(client)
+    assert until(lambda: "GET /big" in access.read_text())
+
+    assert (tmp_path / "access.1").read_text() == ""
+
+
+def files_of(pid: int) -> set[str]:
+    return {each.path for each in psutil.Process(pid).open_files()}
+
+
+# In the second generation, worker 1 dies when the file `go` comes into being.
+LATE = """
+import os, sys, time
+from mpserve import crew
+class Late(crew.Worker):
+    def run(self, *arguments):
+        go = os.path.join(os.fsdecode(self.config.site.root), "go")
+        while (self.row["generation"], self.row["slot"]) == (2, 1):
+            if os.path.exists(go):
+                raise RuntimeError("broken on purpose")
+            time.sleep(0.01)
+        return super().run(*arguments)
+crew.Worker = Late
+from mpserve.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_whoever_the_workers_of_a_failed_reload_have_let_in_is_served(root: Path) -> None:
+    server = Server(root, "--workers", "2")
+    server.command = (server.command[0], "-c", LATE, *server.command[3:])
+    with server:
+        before = server.workers()
+        server.signal(signal.SIGHUP)
+        server.wait_for_line("worker 0 is ready")
+        for pid in before:  # so that the newcomer gets whoever comes
+            os.kill(pid, signal.SIGSTOP)
+        with downloading(server) as client:
+            (root / "go").touch()
+            server.wait_for_line("generation 2 did not come up")
+            octets = 1000 + rest(client)
+        for pid in before:
+            os.kill(pid, signal.SIGCONT)
+
+        assert octets > (root / "big").stat().st_size
+        assert until(lambda: set(before) == set(server.workers()))
 
 
 def test_a_stop_can_wait_for_the_balancer(serve: Serve) -> None:

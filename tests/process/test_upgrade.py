@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -15,8 +16,10 @@ import pytest
 
 from tests.harness.server import REPOSITORY, Server
 from tests.process.conftest import Serve, content
+from tests.process.test_admin import admin_port, page, status
+from tests.process.test_sandbox import needs_all
 from tests.process.test_workers import REQUEST, answer, connect, until
-from tests.process.traffic import Traffic
+from tests.process.traffic import Traffic, downloading, rest
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +103,52 @@ def test_workers_of_an_upgraded_server_do_not_survive_it(serve: Serve) -> None:
     server.wait()
 
 
+def test_workers_of_the_old_code_hear_of_logs_that_are_opened_anew(
+    serve: Serve, tmp_path: Path
+) -> None:
+    log = tmp_path / "access"
+    server = serve("--workers", "1", "--access-log", str(log))
+    with downloading(server) as client:
+        upgrade(server)
+        log.rename(tmp_path / "access.1")
+        server.signal(signal.SIGUSR1)
+        assert until(log.exists)
+        rest(client)
+
+    assert until(lambda: "GET /big" in log.read_text())
+
+
+def test_the_admin_address_has_no_gap(serve: Serve) -> None:
+    server = serve("--workers", "1", "--admin", "0")
+    port = admin_port(server)
+    with ThreadPoolExecutor(1) as pool:
+        upgraded = pool.submit(upgrade, server)
+        before = status(port)
+        statuses = [200]
+        while not upgraded.done():
+            statuses.append(page(port, "/metrics")[0])
+        upgraded.result()
+
+    assert statuses == [200] * len(statuses)
+    assert before["started"] == status(port)["started"]
+
+
+def test_who_has_begun_to_ask_at_the_admin_address_is_answered_by_the_new_code(
+    serve: Serve,
+) -> None:
+    server = serve("--workers", "1", "--admin", "0")
+    with socket.create_connection(("127.0.0.1", admin_port(server)), timeout=20) as client:
+        client.sendall(b"GET /healthz HT")
+        assert page(admin_port(server), "/healthz") == (
+            200,
+            b"ok\n",
+        )  # one after the other: it has been received
+        upgrade(server)
+        client.sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
+
+        assert client.makefile("rb").read().endswith(b"\r\n\r\nok\n")
+
+
 class Upgradable(Server):
     """A server that runs a copy of the code, which a test may spoil."""
 
@@ -172,6 +221,111 @@ def test_when_new_code_fails_the_old_workers_go_on(
     assert [] == traffic.lost
     assert until(lambda: len(upgradable.workers()) == 2)
     assert set(before).isdisjoint(upgradable.workers())
+
+
+def fail(server: Server, code: Path, how: str = BROKEN_MASTER) -> str:
+    """Let an upgrade fail after the execve; the code that would not."""
+    good = spoil(code, "master.py", how)
+    server.signal(signal.SIGUSR2)
+    server.wait_for_line("the new code failed")
+    return good
+
+
+def test_a_worker_that_dies_after_new_code_has_failed_has_it_tried_again(
+    upgradable: Server, code: Path
+) -> None:
+    first, second = upgradable.workers()
+    good = fail(upgradable, code)
+    os.kill(first, signal.SIGKILL)
+    upgradable.wait_for_line(rf"worker \d \(pid {first}\) died")
+    upgradable.wait_for_line("the new code failed", 2)
+    served = content(upgradable, "/hello.txt")
+    (code / "mpserve" / "master.py").write_text(good)
+    os.kill(second, signal.SIGKILL)
+    upgradable.wait_for_line("generation 2 serves")
+
+    assert (served, content(upgradable, "/hello.txt")) == (b"hello\n", b"hello\n")
+    assert until(lambda: len(upgradable.workers()) == 2)
+    upgradable.signal(signal.SIGTERM)
+    assert upgradable.wait() == 0  # it waits for nobody who is gone
+
+
+DYING_WITH_A_WORKER = """
+def fail(estate):
+    print("adopted", file=sys.stderr, flush=True)
+    list(crew.reap(estate))
+    if len(estate.rows) < 2:
+        raise RuntimeError("one is gone")
+import sys
+changes.prepare = lambda *_: None
+crew.read_heartbeats = fail
+decide = lambda *_: []
+"""
+
+
+def test_a_worker_that_failed_code_has_reaped_is_not_waited_for(
+    upgradable: Server, code: Path
+) -> None:
+    victim, _ = upgradable.workers()
+    spoil(code, "master.py", DYING_WITH_A_WORKER)
+    upgradable.signal(signal.SIGUSR2)
+    upgradable.wait_for_line("adopted")
+    os.kill(victim, signal.SIGKILL)
+    upgradable.wait_for_line("the new code failed.*one is gone")
+    upgradable.signal(signal.SIGTERM)
+
+    assert upgradable.wait() == 0
+
+
+def test_logs_are_opened_anew_even_after_new_code_has_failed(
+    root: Path, code: Path, tmp_path: Path
+) -> None:
+    access, errors = tmp_path / "access", tmp_path / "errors"
+    words = ("--workers", "2", "--access-log", str(access), "--error-log", str(errors))
+    with Upgradable(root, code, *words) as server:
+        spoil(code, "master.py", BROKEN_MASTER)
+        server.signal(signal.SIGUSR2)
+        assert until(lambda: "the new code failed" in errors.read_text())
+        access.rename(tmp_path / "access.1")
+        errors.rename(tmp_path / "errors.1")
+        server.signal(signal.SIGUSR1)
+        assert until(lambda: access.exists() and errors.exists())
+        with Traffic(server) as traffic:
+            assert until(lambda: access.stat().st_size > 1000)
+        server.signal(signal.SIGUSR2)
+        assert until(lambda: "the new code failed" in errors.read_text())
+
+    assert [] == traffic.lost
+
+
+DEAF_TO_WORDS = """
+def note(estate, word, process, note=note):
+    if word is Word.READY:
+        note(estate, word, process)
+"""
+
+
+@needs_all
+def test_a_connection_that_waits_for_another_worker_is_served_by_the_new_code(
+    code: Path, tmp_path: Path
+) -> None:
+    releases = [tmp_path / "first", tmp_path / "second"]
+    for release in releases:
+        release.mkdir()
+        (release / "hello.txt").write_bytes(b"hello\n")
+    link = tmp_path / "current"
+    link.symlink_to(releases[0])
+    good = spoil(code, "crew.py", DEAF_TO_WORDS)  # the master does not hear of the wear
+    words = ("--workers", "1", "--sandbox", "require", "--admin", "0")
+    with Upgradable(link, code, *words) as server, connect(server) as client:
+        link.unlink()
+        link.symlink_to(releases[1])
+        client.sendall(REQUEST)
+        assert until(lambda: status(admin_port(server))["totals"]["accepted"] == 1)
+        (code / "mpserve" / "crew.py").write_text(good)
+        upgrade(server)
+
+        assert answer(client).endswith(b"hello\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

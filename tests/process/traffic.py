@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -76,3 +78,24 @@ def refused(port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+@contextmanager
+def downloading(server: Server) -> Iterator[socket.socket]:
+    """A client that has begun to read a large file, and holds its worker in place."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(TIMEOUT)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET /big HTTP/1.0\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+        yield client
+
+
+def rest(client: socket.socket) -> int:
+    """How many octets come until the end."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    total = 0
+    while more := client.recv(1 << 20):
+        total += len(more)
+    return total
