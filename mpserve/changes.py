@@ -117,7 +117,10 @@ def remove_worker(estate: Estate) -> None:
 def begin_upgrade(estate: Estate) -> None:
     """A child looks whether the new code can be used before this image gives way to it."""
     estate.notify.reloading()
-    estate.preflight = Preflight()
+    try:
+        estate.preflight = Preflight()
+    except OSError as error:  # the interpreter is gone, or there is no room for a process
+        refuse_upgrade(estate, str(error))
 
 
 def end_preflight(estate: Estate, why_not: str, pending: list[int]) -> None:

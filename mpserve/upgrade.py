@@ -37,14 +37,19 @@ class Preflight:
     """A child that imports all of the new code, and reads the configuration with it."""
 
     def __init__(self) -> None:
+        """Raises OSError where there is no interpreter any more, or no room for a process."""
         self._output = os.memfd_create("mpserve preflight", os.MFD_CLOEXEC)
-        self._child = subprocess.Popen(  # noqa: S603  # ourselves
-            command("--check"),
-            env={**os.environ, FROM: str(VERSION)},
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
-        )
+        try:
+            self._child = subprocess.Popen(  # noqa: S603  # ourselves
+                command("--check"),
+                env={**os.environ, FROM: str(VERSION)},
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+            )
+        except OSError:
+            os.close(self._output)
+            raise
         self.pid = self._child.pid
         self._deadline = time.monotonic() + PREFLIGHT_TIMEOUT
 

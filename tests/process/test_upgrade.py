@@ -201,6 +201,25 @@ def test_code_that_cannot_be_used_is_refused(
     assert before == upgradable.workers()
 
 
+def test_without_an_interpreter_there_is_no_upgrade_and_no_end_either(
+    root: Path, code: Path, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    server = Upgradable(root, code, "--workers", "2")
+    server.command = (str(python), *server.command[1:])
+    with server:
+        before = server.workers()
+        python.unlink()
+        server.signal(signal.SIGUSR2)
+        server.wait_for_line(f"not upgraded, what was served goes on: .*No such file.*{python}")
+        python.symlink_to(sys.executable)
+        upgrade(server)
+
+        assert content(server, "/hello.txt") == b"hello\n"
+        assert until(lambda: set(before).isdisjoint(server.workers()))
+
+
 BROKEN_MASTER = "\nMaster._set_up = None\n"
 BROKEN_LATER = "\nMaster._take_signals = None\n"
 
