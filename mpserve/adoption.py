@@ -23,7 +23,7 @@ from mpserve.pipes import Pipes
 from mpserve.process import PidFile
 from mpserve.relay import Relay
 from mpserve.scoreboard import Row, Scoreboard
-from mpserve.supervision import Phase, Process, Situation, Slot
+from mpserve.supervision import Phase, Process, Situation, Slot, Wear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,7 +183,7 @@ def tell_worker(process: Process, row: Row, slot: int | None) -> Told:
         "slot": slot,
         "board": row.board.fd,
         "row": row.number,
-        "outworn": process.outworn,
+        "wear": process.wear.name,
         "kill_at": None if process.kill_at == math.inf else process.kill_at,
     }
 
@@ -196,7 +196,7 @@ def adopt_worker(told: Told, now: float) -> Process:
         told["generation"],
         forked_at=now,
         ready_at=now,
-        outworn=told["outworn"],
+        wear=Wear[told["wear"]],
         kill_at=kill_at,
     )
 

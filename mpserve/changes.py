@@ -13,6 +13,7 @@ from mpserve.announcement import status
 from mpserve.config import ConfigError, warnings
 from mpserve.crew import dismiss, hear
 from mpserve.edition import open_next, take_over
+from mpserve.process import outgrown
 from mpserve.supervision import READY_TIMEOUT, Change, Phase, Slot
 from mpserve.upgrade import Preflight, hand_over
 
@@ -34,7 +35,7 @@ MOST_WORKERS: Final = 1024
 def go_by(estate: Estate, config: Config) -> None:
     """What the master itself takes from a configuration."""
     estate.situation.hang_timeout = config.upkeep.hang_timeout
-    for warning in warnings(config):
+    for warning in (*warnings(config), *outgrown(config.upkeep.max_rss)):
         logger.warning("%s", warning)
 
 

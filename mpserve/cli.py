@@ -124,8 +124,9 @@ def report(config: Config) -> int:
     for module in pkgutil.walk_packages(mpserve.__path__, "mpserve."):
         import_module(module.name)
     from mpserve.config import warnings
+    from mpserve.process import outgrown
 
-    for warning in warnings(config):
+    for warning in (*warnings(config), *outgrown(config.upkeep.max_rss)):
         print(f"mpserve: warning: {warning}", file=sys.stderr)
     addresses = ", ".join(map(str, config.bind))
     print(

@@ -24,6 +24,7 @@ from mpserve.supervision import (
     Phase,
     Process,
     Slot,
+    Wear,
     backoff,
 )
 from mpserve.worker import EXIT_BUG, Word, Worker
@@ -126,8 +127,14 @@ def note(estate: Estate, word: Word, process: Process) -> None:
         if estate.situation.phase is not Phase.STARTING:
             logger.info("worker %d is ready (pid %d)", number, process.pid)
         return
-    process.outworn = True
-    logger.info("worker %d (pid %d) is to be replaced: %s", number, process.pid, word.reason)
+    wear = Wear.USELESS if word is Word.ROOT else Wear.WORN
+    delay = estate.situation.wear_out(process, wear, time.monotonic())
+    if delay == 0:
+        text = "worker %d (pid %d) is to be replaced: %s"
+        logger.info(text, number, process.pid, word.reason)
+    else:
+        text = "worker %d (pid %d) is to be replaced in %g s: %s, and so it was with the one before"
+        logger.warning(text, number, process.pid, delay, word.reason)
 
 
 def read_heartbeats(estate: Estate) -> None:

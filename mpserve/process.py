@@ -39,6 +39,27 @@ class Memory:
         """The resident set size."""
         return int(os.pread(self._fd, 128, 0).split()[1]) * resource.getpagesize()
 
+    def inherited(self) -> int:
+        """What a child occupies from its first moment on: all but the files that are mapped."""
+        _, resident, mapped, *_ = os.pread(self._fd, 128, 0).split()
+        return (int(resident) - int(mapped)) * resource.getpagesize()
+
+    def close(self) -> None:
+        """Look no more."""
+        os.close(self._fd)
+
+
+def outgrown(max_rss: int) -> list[str]:
+    """What is to be said of a --max-rss that a worker of this process will have passed when it is born."""
+    memory = Memory()
+    octets = memory.inherited()
+    memory.close()
+    if not 0 < max_rss < octets:
+        return []
+    return [
+        f"--max-rss {max_rss} is less than a fresh worker occupies, which is more than {octets}"
+    ]
+
 
 def where_it_waits(pid: int) -> str:
     """What the kernel says of a process that does not come back: its state, and the call it is in."""

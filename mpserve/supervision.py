@@ -31,6 +31,11 @@ RETIRING_TIMEOUT: Final = 300.0
 # Retiring workers for each slot, at most. A worker that wants to be replaced serves on until there is
 # room; a reload cuts off the oldest generation.
 MOST_RETIRING: Final = 4
+# A worker that is worn out this soon (seconds) after it was ready has not grown: its limit is too low. The
+# first such in a row is replaced at once, the next ones after a time that doubles (seconds).
+WORN_EARLY: Final = 10.0
+REST_FIRST: Final = 1.0
+REST_LAST: Final = 60.0
 # Heartbeats are looked at this often (seconds); one that is older than HANG_WARNING is worth a line.
 ROUND: Final = 1.0
 HANG_WARNING: Final = 2.0
@@ -61,6 +66,14 @@ class Alarm(Enum):
     ABORTED = auto()
 
 
+class Wear(Enum):
+    """Whether another is to take a worker's place."""
+
+    NONE = auto()
+    WORN = "when there is room, and not too often"
+    USELESS = "at once: it cannot serve any more"
+
+
 @dataclass(slots=True, eq=False)
 class Process:
     """One worker process. All times are monotonic seconds."""
@@ -71,7 +84,7 @@ class Process:
     ready_at: float = math.inf
     heartbeat: float = 0.0
     alarm: Alarm = Alarm.NONE
-    outworn: bool = False  # it has asked to be replaced
+    wear: Wear = Wear.NONE  # by its own word
     kill_at: float = math.inf
 
     @property
@@ -86,9 +99,11 @@ class Slot:
 
     number: int
     worker: Process | None = None
-    successor: Process | None = None  # of a worker that is outworn
+    successor: Process | None = None  # of a worker that is worn out
     failures: int = 0  # workers in a row that did not come to serve
     spawn_at: float = 0.0  # monotonic seconds: not before
+    worn: int = 0  # workers in a row that were worn out early
+    succeed_at: float = 0.0  # monotonic seconds: no successor before, if the worker can serve
 
     @property
     def processes(self) -> list[Process]:
@@ -109,6 +124,20 @@ class Slot:
         else:
             self.fail(now)
         self.leave(process)
+
+    def rest(self, process: Process, now: float) -> float:
+        """`process` is worn out: in how many seconds another is to take its place."""
+        early = now - process.ready_at < WORN_EARLY
+        self.worn = self.worn + 1 if early else 0
+        seconds = 0.0 if self.worn < 2 else min(REST_LAST, doubled(REST_FIRST, self.worn - 1))
+        self.succeed_at = now + seconds
+        return seconds
+
+    def wants_successor(self, now: float, *, room: bool) -> bool:
+        """Whether another is to be started, to take the worker's place."""
+        if self.worker is None or self.worker.wear is Wear.NONE:
+            return False
+        return self.worker.wear is Wear.USELESS or (room and self.succeed_at <= now)
 
     def fail(self, now: float) -> None:
         """A worker did not come to serve."""
@@ -230,6 +259,12 @@ class Situation:
             self.retire(process, now)
         self.change = None
         return newcomers
+
+    def wear_out(self, process: Process, wear: Wear, now: float) -> float:
+        """`process` wants to be replaced: in how many seconds it is to be."""
+        process.wear = wear
+        slot = self.slot_of(process)
+        return slot.rest(process, now) if slot is not None and wear is Wear.WORN else 0.0
 
     def give_up(self, process: Process, now: float, limit: float) -> None:
         """`process` hangs: its place is free at once, and it has `limit` seconds to end."""
@@ -428,7 +463,7 @@ def about_slots(situation: Situation, now: float) -> list[Action]:
     actions: list[Action] = []
     room = len(situation.retiring) < MOST_RETIRING * len(situation.slots)
     for slot in situation.slots:
-        wanted = slot.worker is None or (slot.worker.outworn and room)
+        wanted = slot.worker is None or slot.wants_successor(now, room=room)
         if slot.successor is not None and slot.successor.ready:
             actions.append(Succeed(slot.number))
         elif slot.successor is None and wanted and slot.spawn_at <= now:
@@ -460,4 +495,9 @@ def backoff(failures: int) -> float:
     """Seconds before the next attempt after so many failed ones in a row: 0, 0.1, 0.2, 0.4 … 10."""
     if failures == 0:
         return 0.0
-    return min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(failures - 1, 10))
+    return min(BACKOFF_LAST, doubled(BACKOFF_FIRST, failures))
+
+
+def doubled(first: float, times: int) -> float:
+    """`first` seconds the first time, and twice as long each time after it."""
+    return first * 2.0 ** min(times - 1, 10)

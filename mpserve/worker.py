@@ -142,7 +142,7 @@ class Worker:
         self._life = -1
         self._handed: socket.socket | None = None  # by which the master sends logs
         self._tell: Callable[[Word], None] = lambda _word: None
-        self._outworn = False
+        self._worn: Word | None = None  # why another is to take our place
         self._memory = Memory()
         self._reserve: bytes | None = bytes(RESERVE)
         self._memory_errors: deque[float] = deque(maxlen=MEMORY_ERRORS)  # monotonic seconds
@@ -326,9 +326,11 @@ class Worker:
         self._look_for_wear()
 
     def wear_out(self, word: Word) -> None:
-        """Ask for another to take our place, once; until it is ready we serve on."""
-        if not self._outworn and not self.draining:
-            self._outworn = True
+        """Ask for another to take our place, once; until it is ready we serve on, unless the root is lost."""
+        if self.draining or self._worn in (word, Word.ROOT):
+            return
+        if self._worn is None or word is Word.ROOT:
+            self._worn = word
             self._tell(word)
 
     def _look_for_wear(self) -> None:
@@ -336,7 +338,7 @@ class Worker:
         upkeep = self.config.upkeep
         if upkeep.max_requests and self.counters.answers >= upkeep.max_requests:
             self.wear_out(Word.MAX_REQUESTS)
-        elif upkeep.max_rss and not self._outworn and self._memory.octets() > upkeep.max_rss:
+        elif upkeep.max_rss and self._worn is None and self._memory.octets() > upkeep.max_rss:
             self.wear_out(Word.MAX_RSS)
 
     def sweep_deadlines(self) -> None:

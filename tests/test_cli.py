@@ -113,6 +113,11 @@ def test_check_gives_its_warnings(tmp_path: Path, capsys: Printed) -> None:
     )
 
 
+def test_check_warns_of_a_limit_that_every_worker_exceeds(tmp_path: Path, capsys: Printed) -> None:
+    assert cli.main(["--check", "--max-rss", "1000", str(tmp_path)]) == 0
+    assert "warning: --max-rss 1000 is less than a fresh worker occ" in capsys.readouterr().err
+
+
 def test_check_refuses_what_a_start_would_refuse(capsys: Printed) -> None:
     assert cli.main(["--check", "/missing"]) == 2
     assert capsys.readouterr() == (

@@ -18,6 +18,7 @@ from mpserve.supervision import (
     RETIRING_TIMEOUT,
     ROUND,
     SERVED_FOR,
+    WORN_EARLY,
     Abandon,
     Abort,
     Alarm,
@@ -35,6 +36,7 @@ from mpserve.supervision import (
     Stop,
     Succeed,
     Warn,
+    Wear,
     backoff,
     decide,
     patience,
@@ -49,26 +51,26 @@ def process(
     *,
     generation: int = 1,
     ready: bool = True,
-    outworn: bool = False,
+    wear: Wear = Wear.NONE,
     heartbeat: float = NOW,
     alarm: Alarm = Alarm.NONE,
     kill_at: float = math.inf,
 ) -> Process:
     ready_at = LONG_AGO if ready else math.inf
-    return Process(pid, generation, NOW - 1, ready_at, heartbeat, alarm, outworn, kill_at)
+    return Process(pid, generation, NOW - 1, ready_at, heartbeat, alarm, wear, kill_at)
 
 
 def empty(number: int, spawn_at: float = 0.0) -> Slot:
     return Slot(number, spawn_at=spawn_at)
 
 
-def working(number: int, *, ready: bool = True, outworn: bool = False) -> Slot:
-    return Slot(number, process(100 + number, ready=ready, outworn=outworn))
+def working(number: int, *, ready: bool = True, wear: Wear = Wear.NONE) -> Slot:
+    return Slot(number, process(100 + number, ready=ready, wear=wear))
 
 
 def followed(number: int, *, ready: bool) -> Slot:
-    """A slot whose worker is outworn, and whose successor has been started."""
-    slot = working(number, outworn=True)
+    """A slot whose worker is worn out, and whose successor has been started."""
+    slot = working(number, wear=Wear.WORN)
     slot.successor = process(200 + number, ready=ready)
     return slot
 
@@ -196,21 +198,57 @@ def test_a_new_generation_takes_over_whole_or_not_at_all(
 @pytest.mark.parametrize(
     ("slot", "retiring", "expected"),
     [
-        pytest.param(working(3, outworn=True), 0, [Spawn(0, 1)], id="a successor is started"),
+        pytest.param(working(3, wear=Wear.WORN), 0, [Spawn(0, 1)], id="a successor is started"),
         pytest.param(followed(3, ready=False), 0, [], id="and waited for"),
         pytest.param(followed(3, ready=True), 0, [Succeed(0)], id="it is ready"),
         pytest.param(
-            working(3, outworn=True), MOST_RETIRING, [], id="too many are retiring: it serves on"
+            working(3, wear=Wear.WORN), MOST_RETIRING, [], id="too many are retiring: it serves on"
+        ),
+        pytest.param(
+            working(3, wear=Wear.USELESS), MOST_RETIRING, [Spawn(0, 1)], id="it cannot serve on"
         ),
     ],
 )
-def test_an_outworn_worker_serves_until_another_does(
+def test_a_worn_out_worker_serves_until_another_does(
     slot: Slot, retiring: int, expected: list[object]
 ) -> None:
     slot.number = 0
     situation = serving(slot, retiring=[process(pid) for pid in range(retiring)])
 
     assert expected == decide(situation, NOW)
+
+
+def worn_out(situation: Situation, wear: Wear, age: float, now: float) -> float:
+    """Let the worker of the only slot be worn out, ready since `age` seconds; when it will be replaced."""
+    worker = situation.slots[0].worker
+    assert worker is not None
+    worker.ready_at = now - age
+    return situation.wear_out(worker, wear, now)
+
+
+def test_workers_that_are_worn_out_at_once_are_replaced_ever_more_seldom() -> None:
+    situation = serving(working(0))
+    delays = [worn_out(situation, Wear.WORN, 0.5, NOW) for _ in range(9)]
+
+    assert [0, 1, 2, 4, 8, 16, 32, 60, 60] == delays
+    times = (NOW + 59, NOW + 60)
+    assert [False, True] == [situation.slots[0].wants_successor(now, room=True) for now in times]
+
+
+def test_a_worker_that_has_grown_ends_the_row() -> None:
+    situation = serving(working(0))
+    ages = (0.5, 0.5, 0.5, WORN_EARLY, 0.5, 0.5)
+
+    assert [0, 1, 2, 0, 0, 1] == [worn_out(situation, Wear.WORN, age, NOW) for age in ages]
+
+
+def test_a_worker_that_cannot_serve_is_replaced_at_once_however_young() -> None:
+    situation = serving(working(0))
+    for _ in range(3):
+        worn_out(situation, Wear.WORN, 0.5, NOW)
+
+    assert worn_out(situation, Wear.USELESS, 0.5, NOW) == 0
+    assert [Spawn(0, 1)] == decide(situation, NOW)
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,11 @@ def test_a_worker_that_has_grown_is_replaced(serve: Serve) -> None:
     server = serve("--workers", "1", "--max-rss", "1000")
     before = server.workers()
     server.wait_for_line("is to be replaced: it occupies more than --max-rss")
+    server.wait_for_line("is to be replaced in 1 s: it occupies more than --max-rss, and so it was")
 
     assert until(lambda: not set(before) & set(server.workers()))
+    assert "warning" in server.stderr
+    assert "--max-rss 1000 is less than a fresh worker occupies" in server.stderr
     assert content(server, "/hello.txt") == b"hello\n"
 
 
