@@ -12,7 +12,7 @@ import random
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import psutil
@@ -73,26 +73,27 @@ class Chaos:
 
     def reload(self) -> str:
         """HUP: every worker retires."""
-        return self._tell(signal.SIGHUP, workers_of(self.watch.master))
+        return self._tell(signal.SIGHUP, list)
 
     def upgrade(self) -> str:
         """USR2: every worker retires, and the master becomes another program."""
-        return self._tell(signal.SIGUSR2, workers_of(self.watch.master))
+        return self._tell(signal.SIGUSR2, list)
 
     def more(self) -> str:
         """TTIN: one worker more."""
-        return self._tell(signal.SIGTTIN, [])
+        return self._tell(signal.SIGTTIN, lambda _: [])
 
     def fewer(self) -> str:
         """TTOU: the worker of the last slot retires."""
-        workers = workers_of(self.watch.master)
-        slots = {pid: slot_of(pid) for pid in workers}
-        last = max(slots.values(), default=0)
-        return self._tell(signal.SIGTTOU, [pid for pid in workers if slots[pid] == last])
+        return self._tell(signal.SIGTTOU, in_last_slot)
 
-    def _tell(self, number: signal.Signals, retiring: list[int]) -> str:
+    def _tell(
+        self, number: signal.Signals, retiring: Callable[[Iterable[int]], Iterable[int]]
+    ) -> str:
+        """Send the master a signal; `retiring` chooses who will end by it, of those that serve."""
         self.watch.look()
-        self.watch.retired(retiring)
+        # Not of all that are there: an earlier generation may still be finishing what it has, and has slots too.
+        self.watch.retired(retiring(self.watch.serving()))
         send(self.watch.master, number)
         return f"{number.name.removeprefix('SIG')} to the master"
 
@@ -126,6 +127,12 @@ def send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def in_last_slot(pids: Iterable[int]) -> list[int]:
+    """Those of `pids` whose slot has the highest number."""
+    slots = {pid: slot_of(pid) for pid in pids}
+    return [pid for pid, slot in slots.items() if slot == max(slots.values())]
 
 
 def slot_of(pid: int) -> int:

@@ -192,6 +192,11 @@ class Client:
         return sock
 
     @property
+    def connected(self) -> bool:
+        """Whether there is a connection for the next request: the last answer may have announced its end."""
+        return self._sock is not None
+
+    @property
     def reader(self) -> Reader:
         """The reader of the connection."""
         assert self._reader is not None, "not connected"

@@ -91,6 +91,10 @@ class Watch:
             if pid in self._lives:
                 self._lives[pid].fate = RETIRED
 
+    def serving(self) -> list[int]:
+        """The workers that nobody has told to end."""
+        return [pid for pid, life in self._lives.items() if not life.fate]
+
     def workers(self) -> tuple[Worker, ...]:
         """Every worker that was seen."""
         return tuple(self._worker(pid, life) for pid, life in sorted(self._lives.items()))

@@ -99,8 +99,18 @@ def _failure() -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def signal_at_parents_death(number: int) -> None:
-    """Let signal `number` come to this process when its parent dies. A change of user undoes it."""
+_libc = ctypes.CDLL(None)
+_handle = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(("signal", _libc))
+_alarm = ctypes.cast(_libc.alarm, ctypes.c_void_p)
+
+
+def alarm_at_parents_death(number: int) -> None:
+    """Let SIGALRM come `number` seconds after this process's parent has died. A change of user undoes it.
+
+    A handler of Python would wait for the interpreter, which may never come back. alarm(2) has the form of a
+    handler, and may be one (signal-safety(7)): called with the number of its signal, it takes it for seconds.
+    """
+    _handle(number, _alarm)
     _process(_PR_SET_PDEATHSIG, number)
 
 

@@ -40,8 +40,9 @@ _NETWORK_RIGHTS: Final = 0b11
 _SCOPES_SINCE: Final = 6
 _SCOPES: Final = 0b11
 
-# A worker that its dead master left behind has so many seconds to end by itself.
-ORPHANED_FOR: Final = 10
+# The signal of the master's death, which nothing else sends. Its number is how many seconds a worker that was
+# left behind has to end by itself (see linux.alarm_at_parents_death).
+ORPHANED: Final = signal.SIGSTKFLT
 
 Directory = tuple[int, int]  # device and inode: which one it is, whatever its name
 
@@ -198,8 +199,9 @@ def confine(plan: Plan) -> Reach:
         set_limits()
         if plan.identity is not None:
             become(plan.identity)
-            require_entry(plan.identity, plan.root)
         follow(plan.master)
+        if plan.identity is not None:
+            require_entry(plan.identity, plan.root)
         return restrict(plan)
     except OSError as error:
         raise CannotConfineError(f"the sandbox: {error.strerror}") from error
@@ -257,20 +259,16 @@ def require_entry(identity: Identity, root: bytes) -> None:
 
 
 def follow(master: int) -> None:
-    """End some time after the master, even when the loop does not turn any more.
+    """End some time after the master, whatever this process is at then: the kernel sees to it.
 
     The loop learns of the master's death by itself, and leaves in order.
     """
-    signal.signal(signal.SIGALRM, lambda _number, _frame: give_up_in(ORPHANED_FOR))
-    linux.signal_at_parents_death(signal.SIGALRM)
-    if os.getppid() != master:  # it died before we asked
-        give_up_in(ORPHANED_FOR)
-
-
-def give_up_in(seconds: int) -> None:
-    """Let the kernel end this process then, whatever it does."""
+    # Whoever started the server may have had it ignored; and until the loop turns, all signals are blocked.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(seconds)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {ORPHANED, signal.SIGALRM})
+    linux.alarm_at_parents_death(ORPHANED)
+    if os.getppid() != master:  # it died before we asked
+        signal.alarm(ORPHANED)
 
 
 def close_the_file_system(abi: int, root: bytes) -> Directory | None:

@@ -27,6 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 START_TIMEOUT = (
     20.0  # seconds: an interpreter start and some forks, on a machine that does other things too
 )
+ORPHANS_TIMEOUT = 30.0  # seconds: workers whose master was killed end by themselves before
 STOP_TIMEOUT = 40.0  # seconds: more than the server's own limit for a graceful shutdown
 
 # One such line per listener, when all workers are ready.
@@ -70,6 +71,11 @@ class Lines:
         """Has every writer closed the pipe?"""
         with self._changed:
             return self._ended
+
+    def end_within(self, seconds: float) -> bool:
+        """Whether every writer closes the pipe in that time."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def close(self) -> None:
         """Wait for the end of the pipe (its writers are gone), and close it."""
@@ -158,8 +164,11 @@ class Server:
         self._running.send_signal(number)
 
     def wait(self, timeout: float = STOP_TIMEOUT) -> int:
-        """Wait until the process has ended, and return its exit status."""
+        """Wait until the process has ended, and all that it has started; return its exit status."""
         code = self._running.wait(timeout)
+        if not self._lines.end_within(ORPHANS_TIMEOUT):
+            self.kill()
+            raise ServerError(f"{self!r} left processes behind:\n{self.stderr}")
         self._close()
         return code
 
@@ -181,8 +190,9 @@ class Server:
         """End the process, and whatever it has started, at once."""
         if self._process is None:
             return
-        for pid in [self._process.pid, *self.workers()]:
-            _kill(pid)
+        # By their group, which is theirs alone: workers whose master is dead are nobody's children.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._close()
 
@@ -276,8 +286,3 @@ def _lives(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

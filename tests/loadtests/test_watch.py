@@ -190,6 +190,22 @@ def test_the_strikes_that_follow_are_told_to_the_master(
     assert {worker.fate for worker in watch.workers()} == {RETIRED}
 
 
+def test_one_worker_less_is_one_of_those_that_serve(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(family.process.pid)
+    watch.begin()
+    serving, leaving = family.children
+    watch.retired([leaving])  # of an earlier generation, in the slot that was the last then
+    monkeypatch.setattr("loadtests.chaos.send", lambda _pid, _number: None)
+    monkeypatch.setattr("loadtests.chaos.slot_of", {serving: 1, leaving: 2}.get)
+    Chaos(watch, random.Random(1)).fewer()
+    kill_and_reap(family, serving)
+    watch.look()
+
+    assert {worker.pid: worker.fate for worker in watch.workers()}[serving] == RETIRED
+
+
 def test_with_nobody_left_a_strike_says_so(family: Family) -> None:
     for pid in family.children:
         kill_and_reap(family, pid)

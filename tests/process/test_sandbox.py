@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -387,23 +387,72 @@ def test_what_is_missing_and_required_is_a_refusal_to_start(code: int, root: Pat
 # --- Orphans --------------------------------------------------------------------------------------
 
 
-def test_a_worker_whose_loop_hangs_does_not_outlive_its_master_for_long(root: Path) -> None:
-    code = """
-from mpserve import sandbox
-sandbox.ORPHANED_FOR = 1
+# The number of the signal is how many seconds it takes.
+SOONER = "from mpserve import sandbox\nsandbox.ORPHANED = {number}\n"
+# In C, where no handler of Python would ever be called.
+HANG = """
+import collections, itertools
+def hang():
+    tell("hanging")
+    collections.deque(itertools.repeat(0), maxlen=0)
+"""
+IN_THE_LOOP = """
 def probe(worker):
-    def hang():
-        tell("hanging")
-        while True:
-            pass
     worker.loop.later(0.0, hang)
 """
-    with Wrapped(code, root, "--sandbox", "auto") as server:
+BEFORE_IT_SERVES = """
+confine = sandbox.confine
+def confine_and_hang(plan):
+    confine(plan)
+    hang()
+sandbox.confine = confine_and_hang
+"""
+WITHOUT_HAVING_SEEN_IT = """
+follow = sandbox.follow
+def die_and_follow(master):
+    os.kill(master, signal.SIGKILL)
+    while os.getppid() == master:
+        pass
+    follow(master)
+    hang()
+sandbox.follow = die_and_follow
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "number"),
+    [
+        # The lowest that a worker that serves has no other use for, and one that it has later.
+        pytest.param(IN_THE_LOOP, signal.SIGTRAP, id="in the loop"),
+        pytest.param(BEFORE_IT_SERVES, signal.SIGHUP, id="before it serves"),
+        pytest.param(WITHOUT_HAVING_SEEN_IT, signal.SIGHUP, id="without having seen it die"),
+    ],
+)
+def test_a_worker_that_hangs_does_not_outlive_its_master_for_long(
+    where: str, number: signal.Signals, root: Path
+) -> None:
+    sooner = SOONER.format(number=int(number))
+    server = Wrapped(sooner + HANG + where, root, "--sandbox", "auto")
+    with ignored(signal.SIGALRM):  # as whoever starts us may have it, and we inherit
+        server.spawn()
+    try:
         server.told()
-        (pid,) = server.workers()
         os.kill(server.pid, signal.SIGKILL)
 
-        assert until(lambda: not psutil.pid_exists(pid))
+        # It would raise if the worker remained.
+        assert server.wait() == -signal.SIGKILL
+    finally:
+        server.kill()
+
+
+@contextmanager
+def ignored(number: signal.Signals) -> Iterator[None]:
+    """Ignore a signal for a while; who is started meanwhile does so too."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 # --- A root that is replaced ----------------------------------------------------------------------
