@@ -56,8 +56,6 @@ READABLE: Final = select.EPOLLIN | HUNG_UP
 
 # A target that could not be understood: what the answer stands on is the head alone.
 NOTHING_LOOKED_AT: Final = Looked(Outcome.MISSING, ())
-# A worker that can is on its way.
-OUT_OF_REACH: Final = Looked(Outcome.BUSY, None)
 
 
 class Log(Protocol):
@@ -110,8 +108,8 @@ class Service(Protocol):
     def complain(self, level: int, message: str, *values: object) -> None:
         """One line for the error log."""
 
-    def root_lost(self) -> bool:
-        """Whether the root has been replaced by a directory that this worker may not read."""
+    def out_of_reach(self, directory: int) -> bool:
+        """Whether this worker may not read the open `directory`, because it was not the root when it began."""
 
     def give(self, sock: _socket.socket, octets: bytes) -> bool:
         """Leave `sock`, and `octets` that came from it, to another worker; whether that was done."""
@@ -369,10 +367,8 @@ class Connection:
             target = targets.parse(request.method, request.target)
             if request.method in (b"GET", b"HEAD"):  # these two alone look a resource up
                 looked = self._look_up(target)
-                if looked.resource is Outcome.FORBIDDEN and self._service.root_lost():
-                    if self._hand_over(request):
-                        return
-                    looked = OUT_OF_REACH
+                if looked.resource is Outcome.OUT_OF_REACH and self._hand_over(request):
+                    return
             response = respond(request, target, looked.resource if looked else None, site)
         except HTTPError as error:  # the framing was right: the connection may go on
             response = error_response(error.status, site)
@@ -388,10 +384,11 @@ class Connection:
     def _look_up(self, target: targets.Target) -> Looked:
         """What `target` names; where descriptors are short, once more after some have been let go."""
         service = self._service
-        looked = service.cache.lookup(service.config.site, target, service.loop)
+        site, loop = service.config.site, service.loop
+        looked = service.cache.lookup(site, target, loop, service.out_of_reach)
         if looked.resource is Outcome.BUSY:
             service.relieve()
-            looked = service.cache.lookup(service.config.site, target, service.loop)
+            looked = service.cache.lookup(site, target, loop, service.out_of_reach)
         service.counters.looked_up(service.cache.hits, service.cache.misses)
         return looked
 

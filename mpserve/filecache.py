@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakValueDictionary
@@ -66,8 +66,14 @@ class FileCache:
             self._moment += 1
         return self._moment
 
-    def lookup(self, site: Site, target: Target, loop: Loop) -> Looked:
-        """What `target` names in `site` now."""
+    def lookup(
+        self,
+        site: Site,
+        target: Target,
+        loop: Loop,
+        out_of_reach: Callable[[int], bool] = files.never,
+    ) -> Looked:
+        """What `target` names in `site` now; `out_of_reach` as for `files.lookup`."""
         key = (target.segments, target.slash)
         kept = self._kept.get(key)
         if kept is not None and kept.witnesses is not None:
@@ -77,7 +83,7 @@ class FileCache:
                 return kept
             self._kept.drop(key)
         self.misses += 1
-        resource, sight = read(files.lookup(site, target, loop.wall), site, loop.wall)
+        resource, sight = read(files.lookup(site, target, loop.wall, out_of_reach), site, loop.wall)
         if not self._kept.keeps or (isinstance(resource, Found) and sight is None):
             return Looked(resource, None)
         looked = Looked(resource, self._witnesses(site, target, resource, sight))

@@ -76,16 +76,26 @@ class File:
         os.close(self.fd)
 
 
-def lookup(site: Site, target: Target, now: float) -> Resource:
-    """What `target` names in `site` at `now`, epoch seconds."""
+def never(_directory: int) -> bool:
+    """Nothing keeps this process from a directory."""
+    return False
+
+
+def lookup(
+    site: Site, target: Target, now: float, out_of_reach: Callable[[int], bool] = never
+) -> Resource:
+    """What `target` names in `site` at `now`, epoch seconds.
+
+    `out_of_reach` is asked about the root when something is forbidden: is it this process that may not
+    read there?
+    """
     if not may_be_named(site, target):
         return Outcome.MISSING
     path = b"/".join(target.segments)
     try:
         # By name each time: when the root is replaced, the next request sees the new one.
         with Tree(site.root) as tree:
-            looking = _Lookup(site, tree, now)
-            return looking.directory(path) if target.slash else looking.file(path)
+            return _Lookup(site, tree, now, out_of_reach).resource(path, target.slash)
     except OSError as error:
         return _outcome(site, path, error)
 
@@ -97,6 +107,14 @@ class _Lookup:
     site: Site
     tree: Tree
     now: float
+    out_of_reach: Callable[[int], bool]
+
+    def resource(self, path: bytes, slash: bool) -> Resource:
+        """What is at `path`, which ended with a slash or did not."""
+        try:
+            return self.directory(path) if slash else self.file(path)
+        except OSError as error:
+            return self._failed(path, error)
 
     def file(self, path: bytes) -> Resource:
         """The file at `path`; NO_SLASH if a directory is there."""
@@ -143,6 +161,12 @@ class _Lookup:
                 status = self._status(path)
                 if not stat.S_ISREG(status.st_mode):
                     return _without_content(status)
+        return self._failed(path, error)
+
+    def _failed(self, path: bytes, error: OSError) -> Outcome:
+        """What `error` at `path` comes to."""
+        if _outcome_of(error) is Outcome.FORBIDDEN and self.out_of_reach(self.tree.fd):
+            return Outcome.OUT_OF_REACH
         return _outcome(self.site, path, error)
 
     def _status(self, path: bytes) -> os.stat_result:

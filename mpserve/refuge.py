@@ -28,19 +28,31 @@ class Refuge:
         self._reach = reach
         self._relay = relay
         self._lost = False
-        service.loop.add(
-            relay.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE, lambda _mask: self.take()
-        )
+        for fd in relay.filenos():
+            service.loop.add(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE, lambda _mask: self.take())
 
     def __repr__(self) -> str:
         return f"<Refuge {'root lost' if self._lost else 'root in reach'}>"
 
     def root_lost(self) -> bool:
-        """Whether the root is another directory now, which we may not read. That lasts."""
+        """Whether the root is another directory now, which we may not read, or has been since we began."""
         if not self._lost and self._reach.lost():
-            self._lost = True
-            self._service.loop.remove(self._relay.fileno())
+            self._lose()
         return self._lost
+
+    def out_of_reach(self, directory: int) -> bool:
+        """Whether `directory`, which was the root when it was opened, is not the one that we may read."""
+        # The slow way opens the root once more, so what its name means now counts as well.
+        if self._reach.allows(directory):
+            return self.root_lost()
+        self._lose()
+        return True
+
+    def _lose(self) -> None:
+        """Take nothing from the queue any more: we could only put it back."""
+        self._lost = True
+        for fd in self._relay.filenos():
+            self._service.loop.remove(fd)
 
     def give(self, sock: _socket.socket, octets: bytes) -> bool:
         """Leave `sock` and its `octets` to another worker; whether there was room. Ours is to be closed."""

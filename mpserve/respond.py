@@ -35,6 +35,7 @@ STATUS_OF = {
     Outcome.MISSING: 404,
     Outcome.FORBIDDEN: 403,
     Outcome.BUSY: 503,
+    Outcome.OUT_OF_REACH: 503,
     Outcome.FAILED: 500,
     Outcome.NO_SLASH: 308,
 }
@@ -113,7 +114,7 @@ def _without_representation(outcome: Outcome, target: Target, site: Site) -> Res
     status = STATUS_OF[outcome]
     if outcome is Outcome.NO_SLASH:
         return _page(status, site, _lines(site, (b"Location", _with_slash(target))))
-    if outcome is Outcome.BUSY:
+    if status == 503:
         return unavailable(site)
     return error(status, site)
 

@@ -63,7 +63,16 @@ class Reach:
             status = os.stat(self.root)
         except OSError:  # there is none: nothing to be read, and nothing to be refused
             return False
-        return (status.st_dev, status.st_ino) != self.directory
+        return identity(status) != self.directory
+
+    def allows(self, directory: int) -> bool:
+        """Whether the open `directory` is the one that was the root."""
+        return self.everywhere or identity(os.fstat(directory)) == self.directory
+
+
+def identity(status: os.stat_result) -> Directory:
+    """Which directory that is."""
+    return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,10 +302,9 @@ def _allow_reading(ruleset: int, root: bytes) -> Directory:
     directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         linux.landlock_allow(ruleset, directory, linux.READ_FILE | linux.READ_DIR)
-        status = os.fstat(directory)
+        return identity(os.fstat(directory))
     finally:
         os.close(directory)
-    return status.st_dev, status.st_ino
 
 
 def deny_calls() -> None:

@@ -300,9 +300,9 @@ class Worker:
         """One line for the error log."""
         logger.log(level, message, *values)
 
-    def root_lost(self) -> bool:
-        """Whether the root has been replaced by a directory that this worker may not read."""
-        if self.refuge is None or not self.refuge.root_lost():
+    def out_of_reach(self, directory: int) -> bool:
+        """Whether the open `directory` is another than the root that this worker may read."""
+        if self.refuge is None or not self.refuge.out_of_reach(directory):
             return False
         self.wear_out(Word.ROOT)
         return True
@@ -334,7 +334,8 @@ class Worker:
             self._tell(word)
 
     def _look_for_wear(self) -> None:
-        self.root_lost()
+        if self.refuge is not None and self.refuge.root_lost():
+            self.wear_out(Word.ROOT)
         upkeep = self.config.upkeep
         if upkeep.max_requests and self.counters.answers >= upkeep.max_requests:
             self.wear_out(Word.MAX_REQUESTS)

@@ -139,7 +139,7 @@ class FakeService:
     def complain(self, level: int, message: str, *values: object) -> None:
         self.complaints.append(message % values)
 
-    def root_lost(self) -> bool:
+    def out_of_reach(self, directory: int) -> bool:
         return False
 
     def give(self, sock: _socket.socket, octets: bytes) -> bool:

@@ -253,7 +253,7 @@ def test_short_of_descriptors_what_is_kept_is_let_go_for_a_request(
 ) -> None:
     real, outcomes = files.lookup, [Outcome.BUSY]
 
-    def lookup(site: Site, target: Target, now: float) -> Resource:
+    def lookup(site: Site, target: Target, now: float, *_: object) -> Resource:
         return outcomes.pop() if outcomes else real(site, target, now)
 
     monkeypatch.setattr(files, "lookup", lookup)

@@ -218,7 +218,7 @@ def test_a_file_that_was_replaced_since_the_lookup_is_not_kept(
 ) -> None:
     lookup = files.lookup
 
-    def looked_up_and_replaced(site: Site, target: Target, now: float) -> Resource:
+    def looked_up_and_replaced(site: Site, target: Target, now: float, *_: object) -> Resource:
         found = lookup(site, target, now)
         (root / "a.txt").unlink()
         (root / "a.txt").write_bytes(b"another")
@@ -333,7 +333,7 @@ def test_a_file_that_became_large_is_left_in_its_file(
     loop.wall = (root / "a.txt").stat().st_ctime
     lookup = files.lookup
 
-    def looked_up_and_grown(site: Site, target: Target, now: float) -> Resource:
+    def looked_up_and_grown(site: Site, target: Target, now: float, *_: object) -> Resource:
         found = lookup(site, target, now)
         os.truncate(root / "a.txt", MOST_IN_MEMORY + 1)
         return found

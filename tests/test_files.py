@@ -25,7 +25,7 @@ from mpserve.protocol.representation import Directory, Entry, Found, Outcome
 from mpserve.protocol.target import Target
 from tests.descriptors import open_descriptors
 
-MISSING, FORBIDDEN, BUSY, FAILED, NO_SLASH = Outcome
+MISSING, FORBIDDEN, BUSY, OUT_OF_REACH, FAILED, NO_SLASH = Outcome
 
 NOW = 1_800_000_000.0
 MODIFIED = 1_700_000_000
@@ -656,6 +656,28 @@ def test_an_error_comes_to_an_outcome_and_some_to_a_line_in_the_log(
 
     assert see(replace(site, listing=True), path) is expected
     assert [record.levelname for record in caplog.records] == ([level] if level else [])
+
+
+@pytest.mark.parametrize("path", ["/a.txt", "/plain/"])
+def test_what_this_process_alone_may_not_read_is_out_of_reach_and_not_told(
+    site: Site,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+) -> None:
+    asked: list[os.stat_result] = []
+
+    def out_of_reach(directory: int) -> bool:
+        asked.append(os.fstat(directory))
+        return True
+
+    refuse(monkeypatch, errno.EACCES)
+    found = lookup(replace(site, listing=True), target(path), NOW, out_of_reach)
+
+    assert found is OUT_OF_REACH
+    assert [os.path.samestat(each, root.stat()) for each in asked] == [True]
+    assert caplog.messages == []
 
 
 def test_a_name_in_the_log_cannot_forge_a_line(

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from mpserve.relay import LONGEST, Relay
+from mpserve import relay as room
+from mpserve.relay import LONGEST, MOST_PAIRS, Pair, Relay
 
 
 @pytest.fixture
@@ -81,3 +82,29 @@ def test_a_full_queue_says_so_and_keeps_what_it_has(
         taken += 1
 
     assert given == taken > 0
+
+
+def test_where_a_socket_has_little_room_there_are_more_of_them(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    def small() -> Pair:
+        taking, giving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for each in (taking, giving):
+            each.setblocking(False)
+        # What net.core.wmem_max is, where nobody has changed it.
+        giving.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 212_992)
+        return Pair(taking, giving)
+
+    monkeypatch.setattr(room, "pair", small)
+    relay = Relay.create()
+    given = 0
+    while relay.give(pair[1].fileno(), bytes(200)):
+        given += 1
+    taken = 0
+    while waiting := relay.take():
+        waiting[0].close()
+        taken += 1
+    relay.close()
+
+    assert len(relay.filenos()) == MOST_PAIRS
+    assert given == taken > 1000

@@ -491,6 +491,7 @@ def test_the_first_answer_after_a_switch_is_already_right(
         assert time.monotonic() - began < 1.0
 
     assert seen == [directory.name for directory in directories]
+    assert "cannot open" not in server.stderr
 
 
 @needs_all
@@ -566,3 +567,4 @@ def test_switches_under_load_lose_nothing(serve: Serve, tmp_path: Path) -> None:
             assert until(lambda answered=answered: traffic.answered > answered + 50)  # type: ignore[misc]
 
     assert traffic.lost == []
+    assert "cannot open" not in server.stderr
