@@ -1,0 +1,45 @@
+"""What is written for people: every link leads somewhere, and every page can be found."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+DOCS = TOP / "docs"
+PAGES = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """The file that each link leads to, and the heading in it, if one is named."""
+    found = LINK.findall(page.read_text())
+    return [((page.parent / name).resolve() if name else page, anchor) for name, anchor in found]
+
+
+def anchors(page: Path) -> set[str]:
+    """What headings are called in links, as forges have it."""
+    plain = (re.sub(r"[^\w\- ]", "", title.lower()) for title in HEADING.findall(page.read_text()))
+    return {title.replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    dead = [
+        f"{target.name}#{anchor}"
+        for target, anchor in links(page)
+        if not target.exists() or (anchor and anchor not in anchors(target))
+    ]
+
+    assert dead == []
+
+
+@pytest.mark.parametrize("index", [DOCS / "README.md", DOCS / "deploy" / "README.md"])
+def test_every_page_is_in_the_table_of_contents(index: Path) -> None:
+    listed = {target for target, _ in links(index)}
+    pages = set(index.parent.glob("*.md")) | set(index.parent.glob("*/README.md"))
+
+    assert pages - {index} <= listed
