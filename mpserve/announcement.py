@@ -76,6 +76,7 @@ def snapshot(estate: Estate) -> Snapshot:
         phase="deserted" if deserted else phase.name.lower(),
         ready=phase is Phase.SERVING and not deserted,
         healthy=not deserted,
+        refusal=estate.refusal,
         pid=os.getpid(),
         started=estate.started,
         uptime=time.time() - estate.started,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -45,10 +46,15 @@ def reload(estate: Estate, load: Callable[[], Config]) -> None:
     try:
         coming = open_next(load(), estate.edition)
     except (ConfigError, OSError) as error:
-        logger.error("not reloaded, what was served goes on: %s", error)
-        estate.notify.ready(f"not reloaded: {error}")
+        refuse(estate, "not reloaded", str(error), errno.EINVAL)
         return
     prepare(estate, coming)
+
+
+def refuse(estate: Estate, what: str, why: str, code: int) -> None:
+    """Nothing changes; why, for all who might ask."""
+    logger.error("%s, what was served goes on: %s", what, why)
+    estate.refused(f"{what}: {why}", code)
 
 
 def prepare(estate: Estate, coming: Edition) -> None:
@@ -72,6 +78,7 @@ def commit(estate: Estate) -> None:
     logs, workers = estate.edition.log, [each.pid for each in estate.situation.retiring]
     estate.handover.share(logs, estate.edition.config, workers)
     logger.info("generation %d serves: %s", estate.edition.generation, status(estate))
+    estate.refusal = ""
     estate.notify.ready(status(estate))
     estate.settle()
 
@@ -82,7 +89,7 @@ def abandon(estate: Estate) -> None:
     hear(estate)  # who has become ready by now
     coming, estate.coming = estate.coming, None
     logger.error("generation %d did not come up; what was served goes on", coming.generation)
-    estate.notify.ready(f"generation {coming.generation} did not come up")
+    estate.refused(f"generation {coming.generation} did not come up", errno.ECANCELED)
     dismiss(estate, estate.situation.abandon(time.monotonic()))
     coming.close_but_for(estate.edition)
     estate.settle()
@@ -121,22 +128,16 @@ def begin_upgrade(estate: Estate) -> None:
     try:
         estate.preflight = Preflight()
     except OSError as error:  # the interpreter is gone, or there is no room for a process
-        refuse_upgrade(estate, str(error))
+        refuse(estate, "not upgraded", str(error), errno.ECANCELED)
 
 
 def end_preflight(estate: Estate, why_not: str, pending: list[int]) -> None:
     """The child is back. `pending` are the signals that wait for the end of the change."""
     estate.preflight = None
     if why_not:
-        refuse_upgrade(estate, why_not)
+        refuse(estate, "not upgraded", why_not, errno.ECANCELED)
     elif estate.situation.phase is Phase.SERVING:
         upgrade(estate, pending)
-
-
-def refuse_upgrade(estate: Estate, why: str) -> None:
-    """Say why this image stays."""
-    logger.error("not upgraded, what was served goes on: %s", why)
-    estate.notify.ready(f"not upgraded: {why}")
 
 
 def upgrade(estate: Estate, pending: list[int]) -> None:
@@ -148,6 +149,6 @@ def upgrade(estate: Estate, pending: list[int]) -> None:
             os.kill(os.getpid(), pending.pop())
         hand_over(told)
     except OSError as error:
-        refuse_upgrade(estate, str(error))
+        refuse(estate, "not upgraded", str(error), errno.ECANCELED)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())

@@ -42,6 +42,7 @@ class Estate:
         self.pid_file: PidFile | None = None
         self.admin: Admin | None = None
         self.started = time.time()
+        self.refusal = ""  # why the last reload or upgrade has failed
         self.exit: int | None = None  # the status to leave with
 
     def __repr__(self) -> str:
@@ -74,6 +75,11 @@ class Estate:
         """The upgrade is over: what the image before this one left is ours, or not needed."""
         if self.left is not None:
             self.left.settle()
+
+    def refused(self, why: str, code: int) -> None:
+        """A reload or an upgrade has failed, with that errno; what was served goes on."""
+        self.refusal = why
+        self.notify.refused(why, code)
 
     def slot_of(self, pid: int) -> int:
         """The number of the slot that a worker was forked for."""

@@ -24,6 +24,7 @@ class Snapshot:
     phase: str  # of its life, in lower case
     ready: bool  # whether new connections should be sent here
     healthy: bool  # whether the master has no need of somebody who replaces it
+    refusal: str  # why the last reload or upgrade has failed; nothing if it has not
     pid: int  # of the master
     started: float  # epoch seconds
     uptime: float  # seconds
@@ -105,6 +106,12 @@ def families(now: Snapshot) -> Iterator[Family]:
         "mpserve_start_time_seconds", "When the master began, in epoch seconds.", {}, now.started
     )
     yield gauge("mpserve_ready", "Whether new connections should be sent here.", {}, int(now.ready))
+    yield gauge(
+        "mpserve_last_reload_successful",
+        "Whether the last reload or upgrade took place; 1 before the first.",
+        {},
+        int(not now.refusal),
+    )
     yield Family(
         "mpserve_requests_total",
         "counter",
@@ -204,6 +211,7 @@ def status_of(now: Snapshot) -> dict[str, Any]:
         "version": now.version,
         "phase": now.phase,
         "ready": now.ready,
+        "refusal": now.refusal,
         "pid": now.pid,
         "started": now.started,
         "uptime": round(now.uptime, 3),

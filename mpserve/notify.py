@@ -59,7 +59,13 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """The service is up, or is up again after `reloading`."""
-        self._send("READY=1", f"STATUS={one_line(status)}")
+        self._send("READY=1", f"STATUS={one_line(status)}", "ERRNO=0")
+
+    def refused(self, why: str, code: int) -> None:
+        """What began with `reloading` has failed, with that errno, and the service is up as it was before."""
+        # systemd knows no failure of a reload that a service could tell of. The number is there to be asked
+        # for, by `systemctl show -P StatusErrno`, and goes when something has been READY.
+        self._send("READY=1", f"STATUS={one_line(why)}", f"ERRNO={code}")
 
     def reloading(self) -> None:
         """A reload begins."""

@@ -13,6 +13,7 @@ import signal
 import socket
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from errno import ECANCELED
 from typing import Any, Final
 
 from mpserve.upgrade import State, inherited
@@ -73,7 +74,7 @@ class Vigil:
         """Wait for the next attempt while the old workers serve; the exit status when they are gone."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         say(self.state, f"the new code failed, what was served goes on: {why}")
-        notify("READY=1\nSTATUS=the new code failed, the old workers go on")
+        notify(f"READY=1\nSTATUS=the new code failed, the old workers go on\nERRNO={ECANCELED}")
         while self.workers:
             heard = signal.sigtimedwait(HEARD, SIGN_OF_LIFE)
             notify("WATCHDOG=1")

@@ -38,7 +38,7 @@ def test_readiness_and_the_end_come_with_a_status(notifier: Notifier, systemd: S
     notifier.stopping("as asked")
 
     assert [systemd.receive(), systemd.receive()] == [
-        {"READY": "1", "STATUS": "2 workers"},
+        {"READY": "1", "STATUS": "2 workers", "ERRNO": "0"},
         {"STOPPING": "1", "STATUS": "as asked"},
     ]
 

@@ -105,6 +105,12 @@ def test_what_the_unit_starts_is_what_it_checked_before() -> None:
     assert checked == started.replace(PROGRAM, f"{PROGRAM} --check")
 
 
+def test_a_reload_has_the_exit_status_of_a_check() -> None:
+    (checked,), (first, *_) = service("ExecStartPre"), service("ExecReload")
+
+    assert checked == first
+
+
 def test_the_command_line_and_the_file_of_the_guide_are_understood(configured: list[str]) -> None:
     loaded = config.load(configured, {})
 
@@ -161,7 +167,7 @@ def test_the_account_of_the_unit_is_the_one_that_sysusers_makes() -> None:
 
 def test_an_old_systemd_gets_a_type_it_knows_and_a_way_to_reload() -> None:
     assert service("Type", FOR_252)[-1] == "notify"
-    assert service("ExecReload", FOR_252) == ["/bin/kill -HUP $MAINPID"]
+    assert service("ExecReload", FOR_252)[1:] == ["/bin/kill -HUP $MAINPID"]
 
 
 def test_the_socket_is_the_port_of_the_service() -> None:

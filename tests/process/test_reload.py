@@ -13,6 +13,7 @@ import pytest
 
 from tests.harness.server import Server
 from tests.process.conftest import Serve, content
+from tests.process.test_admin import admin_port, status
 from tests.process.test_workers import REQUEST, answer, connect, until
 from tests.process.traffic import Traffic, downloading, refused, rest
 
@@ -94,15 +95,19 @@ def test_a_download_that_has_begun_outlives_the_reload(serve: Serve, root: Path)
 
 
 def test_what_is_wrong_keeps_the_old_configuration(serve: Serve, root: Path) -> None:
-    server = serve("--workers", "1")
+    server = serve("--workers", "1", "--admin", "0")
     before = server.workers()
     root.rename(root.with_name("away"))
     server.signal(signal.SIGHUP)
     server.wait_for_line("not reloaded, what was served goes on: .*No such file")
     root.with_name("away").rename(root)
+    refusal = status(admin_port(server))["refusal"]
 
+    assert refusal.startswith("not reloaded: ROOT: ")
     assert before == server.workers()
     assert content(server, "/hello.txt") == b"hello\n"
+    reload(server)
+    assert status(admin_port(server))["refusal"] == ""
 
 
 def test_two_reloads_at_once_come_one_after_the_other(serve: Serve) -> None:

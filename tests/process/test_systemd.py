@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -92,6 +93,25 @@ def test_systemd_hears_of_no_life_while_nobody_serves(systemd: Systemd, root: Pa
     os.kill(worker, signal.SIGCONT)
 
     assert [each for each in silence if "WATCHDOG" in each] == []
+
+
+def test_systemd_hears_why_a_reload_has_failed_until_one_succeeds(
+    systemd: Systemd, root: Path
+) -> None:
+    systemd.start("--workers", "1", "--bind", "0", str(root))
+    systemd.wait_for("READY=1")
+    assert systemd.process is not None
+    root.rename(root.with_name("away"))
+    systemd.process.send_signal(signal.SIGHUP)
+    refused = systemd.wait_for("READY=1")
+    root.with_name("away").rename(root)
+    systemd.process.send_signal(signal.SIGHUP)
+    ready = systemd.wait_for("READY=1")
+
+    assert (refused["ERRNO"], ready["ERRNO"]) == (str(errno.EINVAL), "0")
+    assert refused["STATUS"].startswith("not reloaded: ROOT: ")
+    assert refused["STATUS"].endswith("No such file or directory")
+    assert ready["STATUS"].startswith("1 worker on ")
 
 
 def test_not_even_a_killed_master_loses_a_connection(systemd: Systemd, root: Path) -> None:
