@@ -210,6 +210,10 @@ class Server:
         """The process ids of the workers that live now."""
         return workers_of(self.pid)
 
+    def names(self) -> list[str]:
+        """Their names, in order; of one that ends at this moment, none."""
+        return sorted(filter(None, map(_name, self.workers())))
+
     @property
     def urls(self) -> list[str]:
         """What the server says it listens on, in the order of the lines: `http://HOST:PORT` or `unix:PATH`."""
@@ -270,13 +274,13 @@ def workers_of(master: int) -> list[int]:
         children = [each for each in psutil.Process(master).children() if _lives(each)]
     except psutil.NoSuchProcess:
         return []
-    named = [child.pid for child in children if _name(child).startswith("mpserve: ")]
+    named = [child.pid for child in children if _name(child.pid).startswith("mpserve: ")]
     return named or [child.pid for child in children]
 
 
-def _name(process: psutil.Process) -> str:
+def _name(pid: int) -> str:
     try:
-        return str(process.name())
+        return str(psutil.Process(pid).name())
     except psutil.NoSuchProcess:
         return ""
 

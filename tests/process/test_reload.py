@@ -20,10 +20,6 @@ from tests.process.traffic import Traffic, downloading, refused, rest
 pytestmark = pytest.mark.slow
 
 
-def names(server: Server) -> list[str]:
-    return sorted(psutil.Process(pid).name() for pid in server.workers())
-
-
 def reload(server: Server, count: int = 1) -> None:
     """Reload, and wait until the new generation serves."""
     server.signal(signal.SIGHUP)
@@ -329,7 +325,7 @@ def test_a_changed_address_is_opened_and_the_old_one_drained(root: Path, tmp_pat
         assert got.endswith(b"hello\n")
         assert until(lambda: refused(int(old.split(":")[1])))
         assert not refused(int(new.split(":")[1]))
-        assert until(lambda: names(server) == ["mpserve: w0", "mpserve: w1", "mpserve: w2"])
+        assert until(lambda: server.names() == ["mpserve: w0", "mpserve: w1", "mpserve: w2"])
 
 
 @pytest.mark.parametrize(
