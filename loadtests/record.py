@@ -37,6 +37,15 @@ class Second:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What one process has at a moment."""
+
+    pss: int  # octets; what it shares with others counts in parts
+    fds: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """One worker process of the server, from the first look at it to the last."""
 
@@ -47,6 +56,7 @@ class Worker:
     rss: tuple[int, int]  # octets, when warm and at the end
     fds: tuple[int, int]  # open descriptors, at the beginning and at the end
     fate: str = ""  # "killed by the run", or "vanished" when it ended without our doing
+    course: tuple[Held, ...] = ()  # at the beginning, after each quarter of the run, and at the end
 
 
 @dataclass(frozen=True, slots=True)

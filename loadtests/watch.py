@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from loadtests.record import Worker
+from loadtests.record import Held, Worker
 from tests.harness.server import workers_of
 
 VANISHED = "vanished"
@@ -31,6 +31,13 @@ class Look:
     sockets: int
     rss: int
     fds: int
+    pss: int = 0
+    threads: int = 0
+
+    @property
+    def held(self) -> Held:
+        """What grows where something leaks."""
+        return Held(self.pss, self.fds, self.threads)
 
 
 @dataclass(slots=True)
@@ -118,7 +125,13 @@ class Watch:
             rss=(looks[len(looks) // WARM].rss, looks[-1].rss),
             fds=(looks[0].fds, looks[-1].fds),
             fate=life.fate,
+            course=tuple(looks[place].held for place in quarters(len(looks))),
         )
+
+
+def quarters(count: int) -> list[int]:
+    """The places of `count` looks that stand for the beginning, the quarters and the end."""
+    return [round(part * (count - 1) / 4) for part in range(5)]
 
 
 def look_at(pid: int) -> Look | None:
@@ -134,6 +147,8 @@ def look_at(pid: int) -> Look | None:
                 sockets=count_sockets(pid),
                 rss=process.memory_info().rss,
                 fds=process.num_fds(),
+                pss=process.memory_full_info().pss,
+                threads=process.num_threads(),
             )
     except (psutil.Error, OSError):
         return None

@@ -14,7 +14,7 @@ from loadtests.benchmark.documents import FrameError
 from loadtests.benchmark.results import OURS
 from loadtests.console import end_in_order, say
 from loadtests.launch import positive
-from loadtests.reliability import documents, report, run
+from loadtests.reliability import documents, lasting, report, run
 from loadtests.reliability.actions import ACTIONS
 from loadtests.reliability.results import Results, ShapeError, save
 from loadtests.reliability.subject import SUBJECTS
@@ -143,7 +143,7 @@ def main() -> int:
             return write_documents(check=options.check)
         refuse_unknown(options)
         results = measure(options)
-    except (FrameError, ShapeError, peers.PeerError) as error:
+    except (FrameError, ShapeError, lasting.ShapeError, peers.PeerError) as error:
         end(str(error))
     except KeyboardInterrupt:
         return 130

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import sys
 import tempfile
 from pathlib import Path
 
+from loadtests.reliability import lasting
 from tests.fuzz.campaign import Campaign, run
 from tests.harness.server import REPOSITORY, Server
 
@@ -56,10 +56,14 @@ def main() -> int:
             (FINDINGS / name).write_bytes(finding.octets)
             print(f"  its octets: {FINDINGS / name}")
     found = len(campaign.findings)
-    print(f"{campaign.cases} cases, {campaign.answers} answers, {found} findings")
+    answers = campaign.statuses.total()
+    print(f"{campaign.cases} cases, {answers} answers, {found} findings")
     if options.json:
-        result = {"cases": campaign.cases, "answers": campaign.answers, "findings": found}
-        options.json.write_text(json.dumps({**result, "seed": campaign.seed}) + "\n")
+        figures = lasting.fuzzed(
+            options.seconds, campaign.seed, campaign.statuses, campaign.cases, found
+        )
+        command = ["./scripts/fuzz", *sys.argv[1:]]
+        lasting.save(lasting.run_of(command, "plain sockets, 1 process", figures), options.json)
     return 1 if found else 0
 
 

@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
@@ -39,7 +40,7 @@ class Campaign:
 
     seed: int
     cases: int = 0
-    answers: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)  # of the answers
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -120,7 +121,7 @@ def try_one(campaign: Campaign, server: Server, number: int, octets: bytes) -> N
     heard = b""
     try:
         heard = exchange(server.port, octets, random.Random(number))  # to be repeated
-        campaign.answers += len(statuses(octets, heard))
+        campaign.statuses.update(statuses(octets, heard))
     except TimeoutError:
         campaign.findings.append(Finding(number, "no end within the time", octets))
     except (Faulty, Closed) as fault:
