@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness import peers
 from tests.harness.peers import PeerError
-from tests.process.test_workers import until
+from tests.harness.until import until
 
 pytestmark = pytest.mark.slow
 

@@ -288,7 +288,7 @@ def test_test_installs_what_tests_need_too(machine: Machine) -> None:
         "venv",
         f"pip -m pip install --editable {machine.checkout} --quiet",
         f"pip -m pip install --requirement {machine.checkout}/requirements-dev.txt --quiet",
-        "run -m pytest -n auto -k ranges",
+        "run -m pytest -n auto --dist worksteal -k ranges",
     ]
 
 
@@ -296,7 +296,7 @@ def test_the_second_time_nothing_is_left_to_do(machine: Machine) -> None:
     machine.python()
     machine.script("test")
 
-    assert machine.script("test") == (0, "", ["run -m pytest -n auto"])
+    assert machine.script("test") == (0, "", ["run -m pytest -n auto --dist worksteal"])
 
 
 def test_what_has_changed_is_installed_anew(machine: Machine) -> None:
@@ -307,7 +307,7 @@ def test_what_has_changed_is_installed_anew(machine: Machine) -> None:
 
     assert done == [
         f"pip -m pip install --requirement {machine.checkout}/requirements-dev.txt --quiet",
-        "run -m pytest -n auto",
+        "run -m pytest -n auto --dist worksteal",
     ]
 
 

@@ -6,8 +6,7 @@ import errno
 import math
 import os
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -29,18 +28,9 @@ from mpserve.transport import (
     Transport,
     Truncated,
 )
+from tests.harness.until import until
 
 Pair = tuple[Transport, socket.socket]
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Whether `condition` came true in time."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return False
 
 
 @dataclass

@@ -19,9 +19,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TypeAlias
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from tests.harness.running import Running
 
 LARGEST_LINE = 8192
 LARGEST_HEAD = 32768
@@ -201,7 +202,7 @@ class Stream:
             raise Refused(431)
 
 
-class WrongServer:
+class WrongServer(Running):
     """Serves `root` on a free port, with the faults it is told. Its habits:
 
     "closes unsaid"       ends the connection after each answer, and does not announce it
@@ -231,16 +232,10 @@ class WrongServer:
         self.stopping = threading.Event()
         self.memory: dict[bytes, Reply] = {}
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         self._spawn(self._accept)
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         self.stopping.set()
         with suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)

@@ -20,7 +20,7 @@ import pytest
 from mpserve import config
 from tests.deploy import images, units
 from tests.harness.peers import free_port
-from tests.process.test_workers import until
+from tests.harness.until import until
 
 TOP = Path(__file__).parents[2]
 FOLDER = units.DEPLOY / "container"

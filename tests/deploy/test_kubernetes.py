@@ -18,7 +18,7 @@ from mpserve import config
 from tests.deploy import images, units
 from tests.harness import peers
 from tests.harness.server import Server
-from tests.process.test_workers import until
+from tests.harness.until import until
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: scripts/test installs it")
 

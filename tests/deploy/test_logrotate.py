@@ -13,7 +13,7 @@ from tests.deploy import units
 from tests.deploy.site import Client
 from tests.harness import peers
 from tests.harness.server import Server
-from tests.process.test_workers import until
+from tests.harness.until import until
 
 pytestmark = pytest.mark.slow
 

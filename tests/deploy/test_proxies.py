@@ -21,7 +21,7 @@ import pytest
 from tests.deploy import units
 from tests.harness import peers
 from tests.harness.server import Server
-from tests.process.test_workers import until
+from tests.harness.until import until
 
 pytestmark = pytest.mark.slow
 

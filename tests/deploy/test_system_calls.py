@@ -16,7 +16,7 @@ import pytest
 from tests.deploy import units
 from tests.deploy.site import Client
 from tests.harness.peers import free_port
-from tests.process.test_workers import until
+from tests.harness.until import until
 
 pytestmark = pytest.mark.slow
 

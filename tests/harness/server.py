@@ -18,10 +18,11 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 import psutil
+
+from tests.harness.running import Running
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_TIMEOUT = (
@@ -92,7 +93,7 @@ class Lines:
             self._changed.notify_all()
 
 
-class Server:
+class Server(Running):
     """`python -m mpserve ARGUMENTS ROOT` as a child process.
 
     Without a `--bind` among the arguments it listens on a free port of 127.0.0.1.
@@ -113,18 +114,6 @@ class Server:
     def __repr__(self) -> str:
         state = self.returncode if self._process else "not started"
         return f"<Server {' '.join(self.command)} returncode={state}>"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def spawn(self) -> None:
         """Start the process, and do not wait for it to be ready."""
@@ -211,7 +200,7 @@ class Server:
         return workers_of(self.pid)
 
     def names(self) -> list[str]:
-        """Their names, in order; of one that ends at this moment, none."""
+        """What the workers that live now are called, in order."""
         return sorted(filter(None, map(_name, self.workers())))
 
     @property
@@ -279,6 +268,7 @@ def workers_of(master: int) -> list[int]:
 
 
 def _name(pid: int) -> str:
+    """What a process is called; "" when it has gone."""
     try:
         return str(psutil.Process(pid).name())
     except psutil.NoSuchProcess:

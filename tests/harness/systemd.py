@@ -19,7 +19,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tests.harness.server import REPOSITORY, workers_of
@@ -63,12 +62,7 @@ class Systemd:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *why: object) -> None:
         self.kill()
         for _, fd in self.kept:
             os.close(fd)

@@ -14,12 +14,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Self
 from urllib.parse import unquote_to_bytes
 
 from tests.harness import corpus
 from tests.harness.corpus import File
+from tests.harness.running import Running
 
 LIMIT = 10.0  # seconds that nothing here takes
 RESET = struct.pack("ii", 1, 0)
@@ -158,7 +157,7 @@ def cut_off(_: Asked, said: Said) -> Said:
     return replace(said, cut=300, reset=True) if said.file else said
 
 
-class FlawedServer:
+class FlawedServer(Running):
     """The server: a context manager, listening on `port`."""
 
     def __init__(self, flaw: Flaw = no_flaw) -> None:
@@ -179,16 +178,10 @@ class FlawedServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         self._accepting.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
         self._listener.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.harness.server import Server
 
 Serve = Callable[..., Server]
+REQUEST = b"GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture
@@ -56,3 +58,18 @@ def content(server: Server, path: str, **fields: str) -> bytes:
     assert response.status in (200, 206)
     body: bytes = response.body  # type: ignore[attr-defined]  # see get
     return body
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+
+
+def answer(client: socket.socket) -> bytes:
+    """One response without a large content, or what came of it."""
+    octets = b""
+    while b"\r\n\r\nhello\n" not in octets:
+        more = client.recv(65536)
+        if not more:
+            break
+        octets += more
+    return octets

@@ -8,8 +8,6 @@ import os
 import re
 import signal
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness.server import Server
+from tests.harness.until import until
 from tests.process.conftest import Serve, content, get
 
 pytestmark = pytest.mark.slow
@@ -54,14 +53,6 @@ def metric(port: int, name: str, **labels: str) -> float:
     return next(each.value for each in samples if (each.name, each.labels) == (name, labels))
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until that holds."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def answered(port: int) -> float:
     """How many GETs were answered well."""
     return metric(port, "mpserve_requests_total", method="GET", status="2xx")
@@ -85,7 +76,7 @@ def test_every_request_is_counted_over_all_workers(serve: Serve) -> None:
         content(server, "/hello.txt")
         get(server, "/missing")
 
-    until(lambda: metric(port, "mpserve_request_duration_seconds_count") == 60)
+    assert until(lambda: metric(port, "mpserve_request_duration_seconds_count") == 60)
     assert answered(port) == 30
     assert metric(port, "mpserve_requests_total", method="GET", status="4xx") == 30
     assert metric(port, "mpserve_response_content_bytes_total") >= 30 * len(b"hello\n")
@@ -99,11 +90,11 @@ def test_no_count_is_lost_with_a_worker_that_is_killed(serve: Serve) -> None:
         for _ in range(10):
             content(server, "/hello.txt")
         # An answer is counted when it has gone, and the client may be sooner than that.
-        until(partial(has_answered, port, expected))
+        assert until(partial(has_answered, port, expected))
         killed = set(server.workers())
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        until(partial(all_serve_but, port, killed))
+        assert until(partial(all_serve_but, port, killed))
 
     assert answered(port) == 30
     assert metric(port, "mpserve_worker_restarts_total") == 6
@@ -127,7 +118,7 @@ def test_a_server_that_stops_is_not_ready(serve: Serve) -> None:
     connection.request("GET", "/big")
     response = connection.getresponse()  # under way: the server waits for its end
     server.signal(signal.SIGTERM)
-    until(lambda: page(port, "/readyz")[0] == 503)
+    assert until(lambda: page(port, "/readyz")[0] == 503)
     stopping = page(port, "/readyz"), page(port, "/healthz")
     response.read()
     connection.close()
@@ -141,7 +132,7 @@ def test_a_server_that_is_about_to_stop_serves_on_but_is_not_ready(serve: Serve)
     server = serve("--workers", "1", "--admin", "0", "--shutdown-delay", "30")
     port = admin_port(server)
     server.signal(signal.SIGTERM)
-    until(lambda: page(port, "/readyz")[0] == 503)
+    assert until(lambda: page(port, "/readyz")[0] == 503)
 
     assert page(port, "/readyz") == (503, b"leaving\n")
     assert content(server, "/hello.txt") == b"hello\n"
@@ -158,8 +149,8 @@ def test_a_reload_keeps_every_count(serve: Serve) -> None:
     server.wait_for_line("generation 2 serves")
     for _ in range(10):
         content(server, "/hello.txt")
-    until(partial(has_answered, port, 20))
-    until(lambda: {each["generation"] for each in status(port)["workers"]} == {2})
+    assert until(partial(has_answered, port, 20))
+    assert until(lambda: {each["generation"] for each in status(port)["workers"]} == {2})
 
     assert answered(port) == 20
     assert metric(port, "mpserve_worker_restarts_total") == 0
@@ -211,10 +202,10 @@ def test_a_server_whose_workers_all_hang_says_so_as_long_as_they_do(root: Path) 
         port = admin_port(server)
         (worker,) = server.workers()
         os.kill(worker, signal.SIGSTOP)
-        until(lambda: page(port, "/healthz")[0] == 503)
+        assert until(lambda: page(port, "/healthz")[0] == 503)
         found = page(port, "/healthz"), page(port, "/readyz")
         os.kill(worker, signal.SIGCONT)
-        until(lambda: page(port, "/healthz")[0] == 200)
+        assert until(lambda: page(port, "/healthz")[0] == 200)
         ready = page(port, "/readyz")
 
     assert found == ((503, b"deserted\n"), (503, b"deserted\n"))
@@ -229,6 +220,6 @@ def test_connections_are_shown_by_what_they_wait_for(serve: Serve) -> None:
     idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     idle.request("GET", "/hello.txt")
     idle.getresponse().read()
-    until(lambda: metric(port, "mpserve_connections", state="idle") == 1)
+    assert until(lambda: metric(port, "mpserve_connections", state="idle") == 1)
     idle.close()
-    until(lambda: metric(port, "mpserve_connections", state="idle") == 0)
+    assert until(lambda: metric(port, "mpserve_connections", state="idle") == 0)

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from tests.harness.server import Server
-from tests.process.conftest import Serve, content, get
-from tests.process.test_workers import REQUEST, answer, connect, until
+from tests.harness.until import until
+from tests.process.conftest import REQUEST, Serve, answer, connect, content, get
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness.server import Server
+from tests.harness.until import until
 from tests.process.conftest import Serve
-from tests.process.test_workers import until
 from tests.process.traffic import Traffic
 
 pytestmark = pytest.mark.slow
@@ -91,7 +91,7 @@ def test_what_killed_workers_have_counted_outlives_an_upgrade(serve: Serve, tmp_
     answered = 0
     for count in (1, 2):
         with Traffic(server) as traffic:
-            until(partial(has_asked, traffic))
+            assert until(partial(has_asked, traffic))
         answered += traffic.answered
         assert [] == traffic.lost
         # An answer is counted when it has gone, and the client may be sooner than that.

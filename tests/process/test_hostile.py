@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from tests.harness.server import Server
-from tests.process.conftest import Serve, content
-from tests.process.test_workers import REQUEST, answer, connect, until
+from tests.harness.until import until
+from tests.process.conftest import REQUEST, Serve, answer, connect, content
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness.server import Server
+from tests.harness.until import until
 from tests.process.conftest import Serve, content
-from tests.process.test_workers import until
 from tests.streams import small_filesystem
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.harness.until import until
 from tests.process.conftest import Serve, get
-from tests.process.test_workers import until
 from tests.process.traffic import Traffic
 
 pytestmark = pytest.mark.slow

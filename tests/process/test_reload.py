@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from tests.harness.server import Server
-from tests.process.conftest import Serve, content
+from tests.harness.until import until
+from tests.process.conftest import REQUEST, Serve, answer, connect, content
 from tests.process.test_admin import admin_port, status
-from tests.process.test_workers import REQUEST, answer, connect, until
 from tests.process.traffic import Traffic, downloading, refused, rest
 
 pytestmark = pytest.mark.slow

@@ -21,8 +21,8 @@ import pytest
 
 from mpserve.sandbox import MEASURES, attempt
 from tests.harness.server import Server
+from tests.harness.until import until
 from tests.process.conftest import Serve, content, get
-from tests.process.test_workers import until
 from tests.process.traffic import Traffic
 
 pytestmark = pytest.mark.slow

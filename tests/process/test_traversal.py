@@ -15,8 +15,8 @@ import pytest
 
 from mpserve.linux import have_openat2
 from tests.harness.server import Server
+from tests.harness.until import until
 from tests.process.conftest import Serve
-from tests.process.test_workers import until
 
 pytestmark = pytest.mark.slow
 

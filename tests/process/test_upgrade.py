@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from tests.harness.server import REPOSITORY, Server
-from tests.process.conftest import Serve, content
+from tests.harness.until import until
+from tests.process.conftest import REQUEST, Serve, answer, connect, content
 from tests.process.test_admin import admin_port, page, status
 from tests.process.test_sandbox import needs_all
-from tests.process.test_workers import REQUEST, answer, connect, until
 from tests.process.traffic import Traffic, downloading, rest
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,36 +19,10 @@ import pytest
 
 from mpserve.lastcall import half_open_at
 from tests.harness.server import Server
-from tests.process.conftest import Serve, content, get
+from tests.harness.until import until
+from tests.process.conftest import REQUEST, Serve, answer, connect, content, get
 
 pytestmark = pytest.mark.slow
-
-REQUEST = b"GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Whether `condition` came true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return False
-
-
-def connect(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
-
-
-def answer(client: socket.socket) -> bytes:
-    """One response without a large content, or what came of it."""
-    octets = b""
-    while b"\r\n\r\nhello\n" not in octets:
-        more = client.recv(65536)
-        if not more:
-            break
-        octets += more
-    return octets
 
 
 def test_each_slot_has_a_worker_with_a_name(serve: Serve) -> None:

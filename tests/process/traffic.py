@@ -7,15 +7,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
+from tests.harness.running import Running
 from tests.harness.server import Server
 
 TIMEOUT = 20.0  # seconds
 
 
-class Traffic:
+class Traffic(Running):
     """Threads that ask on fresh connections, and threads that keep theirs; every failure is noted."""
 
     def __init__(self, server: Server, *, fresh: int = 3, kept: int = 3) -> None:
@@ -27,17 +26,11 @@ class Traffic:
         self.lost: list[str] = []
         self.answered = 0
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         for thread in self._threads:
             thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
