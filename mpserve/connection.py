@@ -47,6 +47,8 @@ LINGER_SIZE: Final = 1024 * 1024
 
 # Who takes what the socket held within so many seconds is fast.
 FAST_WITHIN: Final = 0.1
+# So many sockets of a worker may hold `transport.WIDE_LOWAT`: who has been fast may get stuck on purpose.
+MOST_WIDE: Final = 256
 
 # One registration serves every state: edge-triggered, so that no epoll_ctl follows a change of state.
 # After an event of its kind, `readable` stays set until recv says that nothing is left.
@@ -77,6 +79,7 @@ class Service(Protocol):
 
     draining: bool
     stalled: int  # responses that were reset because the client took nothing for too long
+    wide: int  # connections whose sockets may hold more
 
     @property
     def config(self) -> Config: ...
@@ -311,7 +314,7 @@ class Connection:
         if self.transport.sent > before:
             deadline = self._service.loop.now + self._service.config.timeouts.send
             if before and deadline - self.deadline < FAST_WITHIN:
-                self.transport.widen()
+                self._widen()
             self.deadline = deadline
         if outcome is Flush.DONE:
             self._finish()
@@ -321,6 +324,12 @@ class Connection:
         if outcome is Flush.TURN_OVER:
             self._service.loop.again(self.proceed)
         return False
+
+    def _widen(self) -> None:
+        """The client is fast: let its socket hold more, if not too many do."""
+        if not self.transport.wide and self._service.wide < MOST_WIDE:
+            self.transport.widen()
+            self._service.wide += self.transport.wide
 
     def _fetch(self) -> None:
         """Have the next octets read where the loop does not wait for them."""
@@ -474,6 +483,7 @@ class Connection:
         if self.state is CLOSED:
             return
         self.state = CLOSED
+        self._service.wide -= self.transport.wide
         try:
             self._conclude()
             if self.polled:

@@ -69,6 +69,33 @@ def _how(flags: int, resolve: int) -> _OpenHow:
     return _OpenHow(flags=flags, mode=0, resolve=resolve)
 
 
+# --- statfs(2) ------------------------------------------------------------------------------------
+
+# <linux/magic.h>: file systems that have no disk behind them.
+TMPFS = 0x01021994
+RAMFS = 0x858458F6
+
+
+class _FileSystem(ctypes.Structure):
+    """struct statfs, of which only the first field is of interest."""
+
+    _fields_ = [("type", ctypes.c_long), ("rest", ctypes.c_long * 32)]
+
+
+_fstatfs = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_int, ctypes.POINTER(_FileSystem), use_errno=True
+)(("fstatfs", ctypes.CDLL(None)))
+
+
+def file_system(fd: int) -> int:
+    """The kind of file system that `fd` is open in, by its number in <linux/magic.h>."""
+    found = _FileSystem()
+    if _fstatfs(fd, found):
+        raise _failure()
+    kind: int = found.type
+    return kind
+
+
 # --- prctl(2) -------------------------------------------------------------------------------------
 
 _PR_SET_PDEATHSIG = 1

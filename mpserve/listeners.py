@@ -22,8 +22,9 @@ from urllib.parse import quote
 from mpserve.config import Address, ConfigError
 
 # Unsent octets in the kernel above which a socket is not writable: a reader that is stuck pins this
-# much and not megabytes, and EPOLLOUT returns while a slow one still makes progress.
-NOTSENT_LOWAT: Final = 128 * 1024
+# much and not megabytes, and EPOLLOUT returns while a slow one still makes progress. With a window of some
+# hundred octets each of its small segments costs the kernel twice what is in it: 160 kB at worst.
+NOTSENT_LOWAT: Final = 64 * 1024
 # A peer that vanished without a word is found out: idle seconds, interval, probes.
 KEEPALIVE: Final = (60, 15, 4)
 # A connection is given to us when its first octets are there, or this many seconds later: then it is

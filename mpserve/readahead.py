@@ -8,14 +8,18 @@ holds no lock of the interpreter.
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from mpserve.linux import RAMFS, TMPFS, file_system
 from mpserve.protocol.message import FileSpan
 
 # Enough for some disks to be slow at once; all that is cold and on a disk that is stuck waits for it.
@@ -24,6 +28,10 @@ THREADS: Final = 4
 WARM_FOR: Final = 10.0
 # Octets that a thread reads at once, and throws away.
 READ_SIZE: Final = 128 * 1024
+
+# What is in memory of a file that is nowhere else, and until when.
+ALWAYS: Final = (0, sys.maxsize, math.inf)
+DISKLESS: Final = frozenset({TMPFS, RAMFS})
 
 _ONE_OCTET: Final = [bytearray(1)]
 
@@ -38,18 +46,29 @@ def is_cold(span: FileSpan) -> bool:
     """Whether sending `span` may wait for the disk. Two octets stand for it all: its first and its last.
 
     The page cache is filled in runs that are longer than most spans; where there is a hole between, the loop
-    waits for the disk as it would have anyway. overlayfs, FUSE and tmpfs have no answer (EOPNOTSUPP): there
-    the threads go first, once in ten seconds.
+    waits for the disk as it would have anyway. overlayfs and FUSE have no answer (EOPNOTSUPP): there the
+    threads go first, once in ten seconds. tmpfs has none either, and no disk.
     """
     if is_known_warm(span, monotonic()):
         return False
     try:
         for place in (span.start, span.stop - 1):
             os.preadv(span.file.fd, _ONE_OCTET, place, os.RWF_NOWAIT)
-    except OSError:  # EAGAIN above all
-        return True
+    except OSError as error:  # EAGAIN above all
+        if error.errno != errno.EOPNOTSUPP or not has_no_disk(span.file.fd):
+            return True
+        span.file.warm = ALWAYS
+        return False
     note_warm(span)
     return False
+
+
+def has_no_disk(fd: int) -> bool:
+    """Whether all that is in the file system of `fd` is in memory."""
+    try:
+        return file_system(fd) in DISKLESS
+    except OSError:
+        return False
 
 
 def note_warm(span: FileSpan) -> None:

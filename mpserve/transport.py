@@ -76,13 +76,13 @@ class Truncated(Exception):
 class Transport:
     """A queue of pieces over one non-blocking socket. It owns the socket, and nothing else."""
 
-    __slots__ = ("_copying", "_held", "_queue", "_socket", "_wide", "sent")
+    __slots__ = ("_copying", "_held", "_queue", "_socket", "sent", "wide")
 
     def __init__(self, sock: _socket.socket) -> None:
         self._socket = sock
         self._queue: list[Piece] | tuple[()] = ()  # an idle connection owns no queue
         self._copying = False  # this file cannot leave by sendfile
-        self._wide = False  # the socket may hold WIDE_LOWAT unsent octets
+        self.wide = False  # the socket may hold WIDE_LOWAT unsent octets
         # Octets that it held when `drains` was last asked, if it has taken none since.
         self._held = UNKNOWN
         self.sent = 0  # octets the kernel took since the last `push`
@@ -162,8 +162,8 @@ class Transport:
 
     def widen(self) -> None:
         """Let the socket hold more: the client is fast."""
-        if not self._wide and self._socket.family != socket.AF_UNIX:
-            self._wide = True
+        if not self.wide and self._socket.family != socket.AF_UNIX:
+            self.wide = True
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, WIDE_LOWAT)
 
     def drains(self) -> bool:

@@ -132,6 +132,7 @@ class Worker:
         self.connections: set[Connection] = set()
         self.draining = False
         self.stalled = 0  # responses that were reset because the client took nothing for too long
+        self.wide = 0  # connections whose sockets may hold more
         self.readahead = ReadAhead(self.loop.guarded)
         self.crowd = Crowd(self.connections, self._most(caches), config.timeouts)
         self.acceptor = Acceptor(self, self.crowd, row, listeners)

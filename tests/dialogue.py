@@ -99,6 +99,7 @@ class FakeService:
     draining: bool = False
     stalled: int = 0
     starved: int = 0
+    wide: int = 0
     complaints: list[str] = field(default_factory=list)
     stayed: list[Connection] = field(default_factory=list)
     gone: list[Connection] = field(default_factory=list)

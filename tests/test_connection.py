@@ -16,7 +16,7 @@ import pytest
 from mpserve import connection as connection_module
 from mpserve import files
 from mpserve.config import Site, load
-from mpserve.connection import Connection
+from mpserve.connection import MOST_WIDE, Connection
 from mpserve.protocol.message import FileSpan
 from mpserve.protocol.representation import Outcome, Resource
 from mpserve.protocol.target import Target
@@ -215,6 +215,20 @@ def test_the_socket_of_a_fast_reader_may_hold_more(
     dialogue.heard_out()
 
     assert (before, len(widened) > 0) == (0, expected)
+
+
+@pytest.mark.parametrize(("others", "expected"), [(0, 1), (MOST_WIDE, 0)])
+def test_not_too_many_sockets_may_hold_more(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch, others: int, expected: int
+) -> None:
+    monkeypatch.setattr(connection_module, "FAST_WITHIN", 60.0)
+    monkeypatch.setattr(Transport, "widen", lambda transport: setattr(transport, "wide", True))
+    dialogue.service.wide = others
+    dialogue.ask(GET.replace(b"a.txt", b"big"))
+    meanwhile = dialogue.service.wide
+    dialogue.connection.close()
+
+    assert (others + expected, others) == (meanwhile, dialogue.service.wide)
 
 
 def test_a_reader_that_takes_nothing_is_not_waited_for_because_it_sends(dialogue: Dialogue) -> None:

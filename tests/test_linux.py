@@ -1,4 +1,4 @@
-"""openat2, where it is there and where it is not."""
+"""System calls that the standard library lacks: where they are there, and where they are not."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from mpserve.linux import (
     RESOLVE_BENEATH,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
+    file_system,
     have_openat2,
     openat2,
 )
 
 READ = os.O_RDONLY | os.O_CLOEXEC
+PROC_SUPER_MAGIC = 0x9FA0  # <linux/magic.h>
 
 needs_openat2 = pytest.mark.skipif(not have_openat2(), reason="openat2 cannot be used here")
 
@@ -112,6 +114,19 @@ def test_a_path_with_a_nul_is_not_cut_short(root: int) -> None:
 
 
 @needs_openat2
+def test_the_kind_of_a_file_system_is_told_by_its_number() -> None:
+    proc = os.open("/proc", os.O_RDONLY)
+    try:
+        assert file_system(proc) == PROC_SUPER_MAGIC
+    finally:
+        os.close(proc)
+
+
+def test_of_what_is_not_open_there_is_no_file_system() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        file_system(-1)
+
+
 def test_an_interrupted_call_is_made_again(root: int, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = linux._openat2, []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ import pytest
 
 from mpserve import readahead
 from mpserve.files import File
+from mpserve.linux import TMPFS, file_system
 from mpserve.protocol.message import FileSpan
-from mpserve.readahead import WARM_FOR, ReadAhead, is_cold, is_known_warm, note_warm
+from mpserve.readahead import WARM_FOR, ReadAhead, has_no_disk, is_cold, is_known_warm, note_warm
 
 SIZE = 1 << 20
 
@@ -28,11 +30,11 @@ def file(tmp_path: Path) -> File:
 
 
 def tells(file: File) -> bool:
-    """Whether the file system can say what is in memory."""
+    """Whether it can be said of the file system what is in memory."""
     try:
         os.preadv(file.fd, [bytearray(1)], 0, os.RWF_NOWAIT)
     except OSError as error:
-        return error.errno == errno.EAGAIN
+        return error.errno == errno.EAGAIN or has_no_disk(file.fd)
     return True
 
 
@@ -44,7 +46,7 @@ def test_what_was_dropped_from_memory_is_cold(file: File) -> None:
     os.fsync(file.fd)
     os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
-    assert is_cold(FileSpan(file, 0, SIZE))
+    assert is_cold(FileSpan(file, 0, SIZE)) is not has_no_disk(file.fd)
 
 
 @pytest.mark.parametrize("code", [errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL])
@@ -55,11 +57,28 @@ def test_where_nobody_can_say_it_is_cold_until_it_has_been_read(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "preadv", refuse)
+    monkeypatch.setattr(readahead, "has_no_disk", lambda _fd: False)
     span = FileSpan(file, 0, 100)
     before = is_cold(span)
     note_warm(span)
 
     assert (True, False) == (before, is_cold(span))
+
+
+def test_what_is_nowhere_but_in_memory_is_warm_for_ever() -> None:
+    with tempfile.TemporaryFile(dir="/dev/shm") as open_file:
+        file = File(os.dup(open_file.fileno()))
+        if file_system(file.fd) != TMPFS:
+            pytest.skip("/dev/shm is not in memory here")
+        open_file.write(bytes(SIZE))
+        cold = is_cold(FileSpan(file, 0, 100))
+
+    assert not cold
+    assert is_known_warm(FileSpan(file, 0, 2 * SIZE), time.monotonic() + 10 * WARM_FOR)
+
+
+def test_of_what_is_not_open_nobody_can_say_where_it_is() -> None:
+    assert not has_no_disk(-1)
 
 
 def test_what_was_warm_is_asked_for_again_after_a_while(file: File) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from loadtests.benchmark.report import table, tidy
 from loadtests.reliability.actions import ACTIONS
@@ -25,6 +26,16 @@ COLUMNS = (
     "lost beyond",
 )
 LATENCY = ("action", "server", "samples", "p50", "p99", "p99.9", "worst", "client late", "command")
+
+
+class Account(Protocol):
+    """What any run tells of how it came about."""
+
+    command: str
+    taken: str
+    machine: dict[str, str]
+    versions: dict[str, str]
+    settings: dict[str, str]
 
 
 def title_of(action: str) -> str:
@@ -81,7 +92,7 @@ def verdict(results: Results, server: str) -> str:
     return f"{kept}, beyond what its killed workers had accepted.{not_done}"
 
 
-def circumstances(results: Results) -> Iterator[str]:
+def circumstances(results: Account) -> Iterator[str]:
     """The machine, the servers and the settings, as a list."""
     versions = ", ".join(f"{name} {version}".strip() for name, version in results.versions.items())
     yield f"- command: `{results.command}`"

@@ -1,0 +1,162 @@
+"""scripts/slowhttp: an honest client beside clients that are slow on purpose, of mpserve and of nginx."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final, NoReturn
+
+from loadtests.benchmark import machine
+from loadtests.benchmark.documents import FrameError
+from loadtests.benchmark.results import OURS
+from loadtests.console import end_in_order, say
+from loadtests.launch import positive
+from loadtests.slowhttp import attack, documents, report, stuck
+from loadtests.slowhttp.attack import ATTACKS
+from loadtests.slowhttp.measure import attack_one, make_root
+from loadtests.slowhttp.results import Results, ShapeError, save
+from tests.harness import peers
+
+SERVERS: Final = (OURS, "nginx")
+STUCK: Final = "stuck readers"
+CASES: Final = (*ATTACKS, STUCK)
+BUSY: Final = 0.1  # share of the machine beyond which its other work is worth a word
+
+
+def names(text: str) -> list[str]:
+    """The members of a list written with commas."""
+    return [name for name in text.split(",") if name]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="scripts/slowhttp",
+        description="slowhttptest's four attacks, and readers that take nothing.",
+        epilog=f"Cases: {', '.join(CASES)}. Exit status: 0, or 1 if mpserve did not hold.",
+    )
+    add = made.add_argument
+    add("--server", type=names, default=list(SERVERS), metavar="NAME,…", help="of mpserve, nginx")
+    add("--only", type=names, default=list(CASES), metavar="CASE,…", help="instead of all")
+    add("--connections", type=positive, default=4000, help="of the attacker (4000)")
+    add("--readers", type=positive, default=500, help="that are stuck (500)")
+    add("--seconds", type=positive, default=15, help="for each figure (15)")
+    add("--workers", type=positive, default=2, help="of the server (2)")
+    add("--json", type=Path, metavar="FILE", help="keep the results here")
+    add("--docs", action="store_true", help="write docs/reliability.md from docs/slowhttp.json")
+    add("--check", action="store_true", help="with --docs: write nothing, fail if it differs")
+    return made
+
+
+def end(text: str) -> NoReturn:
+    """Leave with one line on standard error."""
+    print(f"slowhttp: {text}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def refuse_unknown(options: argparse.Namespace) -> None:
+    """End the program over a name that nothing here answers to."""
+    for kind, asked, known in (
+        ("servers", options.server, SERVERS),
+        ("cases", options.only, CASES),
+    ):
+        if unknown := [name for name in asked if name not in known]:
+            end(f"{', '.join(unknown)}: not among the {kind}: {', '.join(known)}")
+
+
+def write_documents(*, check: bool) -> int:
+    """Bring docs/ up to date, or say what is not."""
+    if not documents.JSON.exists():
+        end(f"there is no {documents.JSON.name} in docs/ yet: --json {documents.JSON} makes it")
+    changed = documents.outdated()
+    for path, content in changed.items():
+        print(f"{path.name} {'is out of date' if check else 'written'}")
+        if not check:
+            path.write_text(content, encoding="utf-8")
+    return 1 if check and changed else 0
+
+
+def settings(options: argparse.Namespace) -> dict[str, str]:
+    """How it was measured, in words."""
+    return {
+        "attacker": f"slowhttptest, {options.connections:,} connections, {attack.RATE:,} begun per second,"
+        " at the lowest priority",
+        "honest client": f"a fresh connection for each request, {options.seconds} s for each figure",
+        "workers": str(options.workers),
+    }
+
+
+def measure(options: argparse.Namespace) -> Results:
+    """The whole run."""
+    described = machine.describe(client="plain sockets, 1 process")
+    command = shlex.join(["./scripts/slowhttp", *sys.argv[1:]])
+    results = Results(machine.now(), command, described, settings(options), {})
+    if (busy := machine.other_work()) > BUSY:
+        results.notes.append(f"the machine was busy with other work at the beginning ({busy:.0%})")
+    with tempfile.TemporaryDirectory(prefix="mpserve-slowhttp-") as folder:
+        os.chmod(folder, 0o755)  # for the workers of servers that give up root
+        root = make_root(Path(folder))
+        for case in options.only:
+            for server in options.server:
+                measure_case(results, root, server, case, options)
+                if options.json:
+                    save(results, options.json)
+    return results
+
+
+def missing_for(server: str, case: str) -> str | None:
+    """The program that is not here, and without which this cannot be measured."""
+    if not peers.available(server):
+        return server
+    if case == STUCK:
+        return None if stuck.installed() else stuck.PROGRAM
+    return None if attack.installed() else attack.PROGRAM
+
+
+def measure_case(
+    results: Results, root: Path, server: str, case: str, options: argparse.Namespace
+) -> None:
+    """One case against one server, started for it alone."""
+    if missing := missing_for(server, case):
+        if (note := f"{missing} is not installed: what needs it is left out") not in results.notes:
+            results.notes.append(note)
+        return
+    results.versions[server] = peers.version_of(server)
+    with peers.start(server, root, workers=options.workers) as peer:
+        if case == STUCK:
+            cost = stuck.measure(peer.port, peer.pids, options.readers)
+            results.stuck[server] = cost
+            say(f"{case:14} {server:8} {cost.together / 1000:.0f} kB for each")
+            return
+        row = attack_one(peer, server, case, options.connections, options.seconds)
+    results.rows.append(row)
+    say(
+        f"{case:14} {server:8} p99 alone {row.alone.p99:.3f} ms, beside {row.beside.p99:.3f} ms,"
+        f" failed {row.beside.failed} of {row.beside.requests + row.beside.failed},"
+        f" available: {'yes' if row.available else 'no'}, {row.busy:.2f} processors"
+    )
+
+
+def main() -> int:
+    """Do what the command line says; the exit status."""
+    options = parser().parse_args()
+    end_in_order()
+    try:
+        if options.docs:
+            return write_documents(check=options.check)
+        refuse_unknown(options)
+        results = measure(options)
+    except (FrameError, ShapeError, peers.PeerError) as error:
+        end(str(error))
+    except KeyboardInterrupt:
+        return 130
+    print(report.markdown(results), end="")
+    return 0 if results.proved(OURS) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
