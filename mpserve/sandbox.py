@@ -40,6 +40,17 @@ _NETWORK_RIGHTS: Final = 0b11
 _SCOPES_SINCE: Final = 6
 _SCOPES: Final = 0b11
 
+# Core dumps, memory that is not swapped out, message queues, a higher priority. Not among them: files
+# (RLIMIT_FSIZE), as a log is one and may grow; processes (RLIMIT_NPROC), as threads count as such and some
+# read for us later, and as those of all workers of a user count together.
+NOT_NEEDED: Final = (
+    resource.RLIMIT_CORE,
+    resource.RLIMIT_MEMLOCK,
+    resource.RLIMIT_MSGQUEUE,
+    resource.RLIMIT_NICE,
+    resource.RLIMIT_RTPRIO,
+)
+
 # The signal of the master's death, which nothing else sends. Its number is how many seconds a worker that was
 # left behind has to end by itself (see linux.alarm_at_parents_death).
 ORPHANED: Final = signal.SIGSTKFLT
@@ -229,8 +240,9 @@ def restrict(plan: Plan) -> Reach:
 
 
 def set_limits() -> None:
-    """No core dump. There is no limit for files (RLIMIT_FSIZE): a log is one, and may grow."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Let there be nothing of what a worker has no use for."""
+    for limit in NOT_NEEDED:
+        resource.setrlimit(limit, (0, 0))
 
 
 def become(identity: Identity) -> None:

@@ -62,6 +62,8 @@ def outcome(deed, *arguments):
         deed(*arguments)
     except OSError as error:
         return errno.errorcode[error.errno]
+    except ModuleNotFoundError:  # in a place that may not even be looked at
+        return "EACCES"
     return "done"
 class Probing(crew.Worker):
     def run(self, say, life):
@@ -123,6 +125,16 @@ def init(self, *arguments):
 crew.Worker.__init__ = init
 """
 
+# As root, the first of these would change nothing.
+PROBE_AS_USER = PROBE.replace(
+    """"chroot":""",
+    """"become root": outcome(os.setuid, 0),
+        "join root's group": outcome(os.setgid, 0),
+        "join groups": outcome(os.setgroups, [0]),
+        "chroot":""",
+)
+BECOMING = {"become root", "join root's group", "join groups"}
+
 DENIED_BY_LANDLOCK = {
     "read /etc/passwd",
     "read /proc/self/environ",
@@ -135,16 +147,35 @@ DENIED_BY_LANDLOCK = {
 ALLOWED = {"read beneath the root", "list the root"}
 
 
+READING = {"read /etc/passwd", "read /proc/self/environ", "list /", "import"}
+
+
 @needs_all
-def test_a_worker_can_do_nothing_but_read_its_root_and_answer(root: Path) -> None:
-    with Wrapped(PROBE, root, "--sandbox", "require") as server:
+@pytest.mark.parametrize("links", ["inside", "none", "any"])
+def test_a_worker_can_do_nothing_but_read_its_root_and_answer(root: Path, links: str) -> None:
+    with Wrapped(PROBE, root, "--sandbox", "require", "--symlinks", links) as server:
+        told = server.told()
+        assert isinstance(told, dict)
+        served = content(server, "/hello.txt")
+    allowed = ALLOWED | READING if links == "any" else ALLOWED
+    by_landlock = DENIED_BY_LANDLOCK - allowed
+
+    assert {each for each, outcome in told.items() if outcome == "done"} == allowed
+    assert {told[each] for each in by_landlock} == {"EACCES"}
+    assert {told[each] for each in told.keys() - by_landlock - allowed} == {"EPERM"}
+    assert served == b"hello\n"
+
+
+@needs_all
+@needs_root
+def test_nor_can_a_worker_that_is_somebody_else(public: Path) -> None:
+    with Wrapped(PROBE_AS_USER, public, "--sandbox", "require", *AS_NOBODY) as server:
         told = server.told()
         assert isinstance(told, dict)
         served = content(server, "/hello.txt")
 
     assert {each for each, outcome in told.items() if outcome == "done"} == ALLOWED
-    assert {told[each] for each in DENIED_BY_LANDLOCK} == {"EACCES"}
-    assert {told[each] for each in told.keys() - DENIED_BY_LANDLOCK - ALLOWED} == {"EPERM"}
+    assert {told[each] for each in BECOMING} == {"EPERM"}
     assert served == b"hello\n"
 
 
@@ -313,16 +344,27 @@ def test_another_process_of_the_user_cannot_look_into_a_worker(serve: Serve, pub
 
     assert done.returncode != 0
     assert "Permission denied" in done.stderr
-    assert resource_limits(serve) == "0"
 
 
-def resource_limits(serve: Serve) -> str:
-    """The limit of a core dump of a worker."""
-    (pid,) = serve("--workers", "1").workers()
+# Names of /proc/PID/limits.
+NO_USE_FOR = (
+    "core file size",
+    "locked memory",
+    "msgqueue size",
+    "nice priority",
+    "realtime priority",
+)
+
+
+@pytest.mark.parametrize("sandbox", ["auto", "off"])
+def test_a_worker_has_none_of_what_it_has_no_use_for(serve: Serve, sandbox: str) -> None:
+    (pid,) = serve("--workers", "1", "--sandbox", sandbox).workers()
     limits = Path(f"/proc/{pid}/limits").read_text()
-    found = re.search(r"^Max core file size +(\S+)", limits, re.MULTILINE)
-    assert found is not None
-    return found[1]
+    found = re.findall(r"^Max (.*?)  +(\S+) +(\S+)", limits, re.MULTILINE)
+
+    assert [(name, *most) for name, *most in found if name in NO_USE_FOR] == [
+        (name, "0", "0") for name in NO_USE_FOR
+    ]
 
 
 # --- Where something is missing -------------------------------------------------------------------
@@ -343,14 +385,17 @@ if prctl(38, 1, 0, 0, 0) or prctl(22, 2, program, 0, 0):
     sys.exit("no filter")
 os.execv(sys.executable, [sys.executable, "-m", "mpserve", *sys.argv[1:]])
 """
-OPENAT2_AND_LANDLOCK = "437 444 445 446"
+LANDLOCK = "444 445 446"
+OPENAT2_AND_LANDLOCK = f"437 {LANDLOCK}"
 
 
 class Filtered(Server):
-    """A server in a container that lacks openat2 and Landlock: it gets `code` for them."""
+    """A server in a container that lacks openat2, Landlock or both: it gets `code` for them."""
 
-    def __init__(self, code: int, root: Path, *arguments: str) -> None:
-        environment = {"REFUSED": f"{code} {OPENAT2_AND_LANDLOCK}"}
+    def __init__(
+        self, code: int, root: Path, *arguments: str, calls: str = OPENAT2_AND_LANDLOCK
+    ) -> None:
+        environment = {"REFUSED": f"{code} {calls}"}
         super().__init__(root, *arguments, environment=environment)
         self.command = (sys.executable, "-c", FILTERED, *self.command[3:])
 
@@ -371,6 +416,56 @@ def test_what_is_missing_is_done_without_and_told(code: int, root: Path) -> None
 
     assert (told, outside) == ([b"hello\n"] * 2, 404)
     assert "sandbox: seccomp no_new_privs (without openat2 landlock)" in server.stderr
+
+
+@needs_all
+@pytest.mark.parametrize(
+    ("words", "level"),
+    [
+        (["--sandbox", "auto"], "openat2 seccomp no_new_privs (without landlock)"),
+        # There is nothing left that would have to allow it.
+        (
+            ["--sandbox", "auto", "--symlinks", "any"],
+            "openat2 seccomp no_new_privs (without landlock)",
+        ),
+        (["--sandbox", "off"], "off"),
+    ],
+    ids=["auto", "auto, links to anywhere", "off"],
+)
+def test_without_landlock_the_level_is_true(root: Path, words: list[str], level: str) -> None:
+    with Filtered(38, root, "--workers", "1", *words, calls=LANDLOCK) as server:
+        (pid,) = server.workers()
+        served = content(server, "/hello.txt")
+        filters = int(status_of(pid)["Seccomp_filters"])
+
+    assert f"  sandbox: {level}\n" in server.stderr
+    assert (served, filters) == (b"hello\n", 1 if level == "off" else 2)  # one is the container's
+
+
+@needs_all
+@pytest.mark.parametrize(
+    ("words", "level", "confined"),
+    [
+        (["--sandbox", "auto"], r"openat2 landlock\(\d+\) seccomp no_new_privs", ("1", "2")),
+        (["--sandbox", "require"], r"openat2 landlock\(\d+\) seccomp no_new_privs", ("1", "2")),
+        (["--sandbox", "off"], "off", ("0", "0")),
+        (
+            ["--sandbox", "require", "--symlinks", "any"],
+            r"openat2 landlock\(\d+, reading anywhere\) seccomp no_new_privs",
+            ("1", "2"),
+        ),
+    ],
+    ids=["auto", "require", "off", "links to anywhere"],
+)
+def test_the_level_is_what_the_kernel_says_of_a_worker(
+    serve: Serve, words: list[str], level: str, confined: tuple[str, str]
+) -> None:
+    server = serve("--workers", "1", *words)
+    (pid,) = server.workers()
+    found = status_of(pid)
+
+    assert re.search(rf"^  sandbox: {level}$", server.stderr, re.MULTILINE)
+    assert (found["NoNewPrivs"], found["Seccomp"]) == confined
 
 
 @needs_all
