@@ -131,8 +131,10 @@ def entry(setting: Setting[Any]) -> str:
     """One setting: its flag, what it means, its default, its variable."""
     name = f".I {escape(setting.argument)}" if setting.argument else flag(setting)
     meaning = setting.help.replace(" Repeatable.", " May be given several times.")
-    default = f"Default: {setting.shown_default}. " if setting.shown_default else ""
-    return f".TP\n{name}\n{escape(meaning)}\n{escape(default)}Variable: {setting.variable}.\n"
+    variable = f"variable: {setting.variable}."
+    if setting.shown_default:
+        variable = f"default: {setting.shown_default}; {variable}"
+    return f".TP\n{name}\n{escape(meaning)}\n{escape(variable[0].upper() + variable[1:])}\n"
 
 
 def flag(setting: Setting[Any]) -> str:

@@ -8,26 +8,32 @@ comes out the same every time is not as it would be written; the others were mea
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
 import resource
 import shutil
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import psutil
 
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
+from mpserve.top import HOME  # noqa: E402  # the path to it is set above
 from tests.deploy import site  # noqa: E402  # the path to it is set above
 from tests.harness.server import Server  # noqa: E402  # likewise
 
@@ -35,6 +41,9 @@ DEPLOY = TOP / "docs" / "deploy"
 # What stands at these places on a machine stands in the scratch directory here.
 PLACES = ("/etc/mpserve", "/srv/www", "/run/mpserve")
 MIB = 1024 * 1024
+# A terminal in a picture: how wide a letter of it is, how high a line, and what is left free around.
+GLYPH, LINE, MARGIN = 8.43, 18, 12
+NO_BREAK = "\N{NO-BREAK SPACE}"  # some viewers make one space of several
 PROBES = 20  # of which the mean is told
 
 
@@ -53,22 +62,46 @@ class Machine:
 
     def run(self, command: str) -> str:
         """What `command` writes."""
-        path = f"{self.top}/bin:{os.environ['PATH']}"
         done = subprocess.run(
             ["sh", "-c", self.placed(command)],
             cwd=self.top,
-            env={
-                "PATH": path,
-                "PYTHONPATH": str(TOP),
-                "SITE": f"{self.top}/srv/www",
-                "MPSERVE_WORKERS": "2",  # and not what this machine would have
-            },
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
         return done.stdout.replace(str(self.top), "")
+
+    def screen(self, command: str, columns: int, rows: int) -> list[str]:
+        """What a terminal of that size shows when `command` has drawn it anew once; q ends the command."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        with subprocess.Popen(
+            ["sh", "-c", f"exec {self.placed(command)}"],
+            cwd=self.top,
+            env=self.environment(),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ):
+            os.close(theirs)
+            text = ""
+            while text.count(HOME) < 3:  # the third begins when the second is whole
+                text += os.read(ours, 65536).decode()
+            os.write(ours, b"q")
+        os.close(ours)
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.split(HOME)[2]).splitlines()
+
+    def environment(self) -> dict[str, str]:
+        """The variables that commands find."""
+        return {
+            "PATH": f"{self.top}/bin:{os.environ['PATH']}",
+            "PYTHONPATH": str(TOP),
+            "SITE": f"{self.top}/srv/www",
+            "MPSERVE_WORKERS": "2",  # and not what this machine would have
+        }
 
     def placed(self, text: str) -> str:
         """`text` with the places where they are here."""
@@ -162,8 +195,8 @@ def watched() -> Iterator[Machine]:
     """A machine on which a server runs that has had some work."""
     with machine() as here:
         here.run("release publish build 1")
+        here.run("sleep 3")  # answers made from files that are younger are not kept
         run = here.top / "run" / "mpserve"
-        run.mkdir(parents=True)
         flags = ("--admin", f"unix:{run}/admin", "--pid-file", f"{run}/pid")
         root = here.top / "srv/www/current"
         with (
@@ -171,7 +204,7 @@ def watched() -> Iterator[Machine]:
             site.reading(server.port),
         ):
             server.wait_for_line("sandbox")
-            here.run("sleep 3")  # files that are younger are not kept
+            here.run("sleep 2")  # for some figures
             yield here
 
 
@@ -181,7 +214,7 @@ def monitoring() -> str:
         ask = "curl -s --unix-socket /run/mpserve/admin http://admin"
         return here.transcript(
             f"{ask}/readyz",
-            f"{ask}/metrics | grep -E 'method=\"GET\"|_count|memo|state='",
+            f"{ask}/metrics | grep -E 'method=\"GET\"|_count|memo_|state='",
         )
 
 
@@ -190,6 +223,28 @@ def top() -> str:
     with watched() as here:
         command = "mpserve top --pid-file /run/mpserve/pid --once"
         return here.transcript(f"COLUMNS=80 {command}", f"COLUMNS=200 {command}")
+
+
+def picture() -> str:
+    """`mpserve top` as a terminal shows it, drawn into a file beside the page."""
+    with watched() as here:
+        lines = here.screen("mpserve top --pid-file /run/mpserve/pid", 100, 12)
+    (TOP / "docs" / "top.svg").write_text(drawn(lines, 100))
+    return "![mpserve top in a terminal of 100 columns](top.svg)\n"
+
+
+def drawn(lines: Sequence[str], columns: int) -> str:
+    """A picture of these lines in a terminal."""
+    width, height = columns * GLYPH + 2 * MARGIN, len(lines) * LINE + 2 * MARGIN
+    texts = "".join(
+        f'<text x="{MARGIN}" y="{MARGIN + LINE * number}">{escape(line).replace(" ", NO_BREAK)}</text>\n'
+        for number, line in enumerate(lines, 1)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}">\n'
+        "<style>text { font: 14px monospace; fill: #ddd }</style>\n"
+        f'<rect width="{width:g}" height="{height:g}" rx="6" fill="#1b1e23"/>\n{texts}</svg>\n'
+    )
 
 
 def probe() -> str:
@@ -303,6 +358,7 @@ BLOCKS = {
     "readers": Block("releases.md", readers, constant=False),
     "monitoring": Block("../monitoring.md", monitoring, constant=False),
     "top": Block("../monitoring.md", top, constant=False),
+    "picture": Block("../monitoring.md", picture, constant=False),
     "probe": Block("kubernetes.md", probe, constant=False),
     "sizing": Block("sizing.md", sizing, constant=True),
     "memory": Block("sizing.md", memory, constant=False),

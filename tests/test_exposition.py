@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -94,6 +96,21 @@ def test_every_metric_says_what_it_is() -> None:
     read = list(text_string_to_metric_families(encode(families(NOW)).decode()))
 
     assert all(family.documentation and family.type != "unknown" for family in read)
+
+
+@pytest.mark.slow
+def test_promtool_has_nothing_to_complain_of() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    done = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=encode(families(NOW)),
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 def test_there_are_as_many_series_before_the_first_request_as_after_a_million() -> None:
