@@ -60,6 +60,7 @@ def tell(estate: Estate) -> Told:
         "relay": estate.relay.ends,
         "admin": tell_admin(estate.admin, estate.edition.config.admin),
         "started": estate.started,
+        "began": estate.began,
         "totals": estate.scoreboard.gone(),
         "pid_file": estate.pid_file.fd if estate.pid_file is not None else None,
         "pid_path": estate.edition.config.pid_file,
@@ -78,7 +79,7 @@ def adopt(estate: Estate, config: Config, told: Told) -> Edition:
     estate.pipes = Pipes.adopt(told["words"], told["life"])
     estate.relay.close()
     estate.relay = Relay.adopt(told["relay"])
-    estate.started = told["started"]
+    estate.started, estate.began = told["started"], told["began"]
     slots = [Slot(number) for number in range(told["slots"])]
     estate.situation = Situation(slots, Phase.SERVING, generation=told["generation"])
     adopt_workers(estate, told)

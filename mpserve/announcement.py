@@ -79,7 +79,7 @@ def snapshot(estate: Estate) -> Snapshot:
         refusal=estate.refusal,
         pid=os.getpid(),
         started=estate.started,
-        uptime=time.time() - estate.started,
+        uptime=time.monotonic() - estate.began,
         listeners=tuple(listener.url for listener in estate.edition.listeners),
         totals=estate.scoreboard.totals(),
         workers=tuple(row.items() for row in estate.scoreboard.rows),

@@ -47,8 +47,11 @@ def reload(estate: Estate, load: Callable[[], Config]) -> None:
         coming = open_next(load(), estate.edition)
     except (ConfigError, OSError) as error:
         refuse(estate, "not reloaded", str(error), errno.EINVAL)
-        return
-    prepare(estate, coming)
+    except Exception as bug:  # what serves is not to end by it
+        logger.exception("a bug, in a reload")
+        refuse(estate, "not reloaded", f"a bug: {bug!r}", errno.ECANCELED)
+    else:
+        prepare(estate, coming)
 
 
 def refuse(estate: Estate, what: str, why: str, code: int) -> None:

@@ -212,7 +212,7 @@ def bury(estate: Estate, pid: int, number: int, code: int) -> None:
     slot, process = situation.forget(pid, time.monotonic())
     if slot is None or situation.phase in (Phase.STOPPING, Phase.QUITTING):
         return  # nobody has to take its place
-    cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    cause = f"killed by {name_of(-code)}" if code < 0 else f"exit status {code}"
     if situation.phase is Phase.STARTING:
         if not situation.boot_failed:
             logger.error("worker %d cannot start (%s); giving up", number, cause)
@@ -226,3 +226,11 @@ def bury(estate: Estate, pid: int, number: int, code: int) -> None:
     delay = backoff(slot.failures)
     when = f"in {delay:g} s" if delay else "now"
     logger.error("worker %d (pid %d) %s: %s; the next starts %s", number, pid, state, cause, when)
+
+
+def name_of(number: int) -> str:
+    """The name of a signal; real-time signals have none but the first and the last."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

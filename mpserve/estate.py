@@ -42,6 +42,7 @@ class Estate:
         self.pid_file: PidFile | None = None
         self.admin: Admin | None = None
         self.started = time.time()
+        self.began = time.monotonic()  # the same moment, for who wants to know how long ago it was
         self.refusal = ""  # why the last reload or upgrade has failed
         self.exit: int | None = None  # the status to leave with
 
@@ -105,6 +106,8 @@ class Estate:
         """Close what nobody is to find open any more, and remove what is ours in the file system."""
         if self.admin is not None:
             self.admin.close()
+        if self.coming is not None:
+            self.coming.close_but_for(self.serving)
         if self.serving is not None:
             self.serving.close_but_for(None)
         if self.pid_file is not None:

@@ -149,11 +149,7 @@ def listen_at(address: Address, slots: int, backlog: int, stored: Stored) -> lis
         return [listen_unix(address.path, backlog, stored)]
     assert address.port is not None
     if address.host:
-        found = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        names = [(family, name) for family, _, _, _, name in found]
-        return listen_at_each(names, slots, backlog, stored)
+        return listen_at_each(resolved(address.host, address.port), slots, backlog, stored)
     try:
         name = ("::", address.port)
         return [listen_tcp(socket.AF_INET6, name, slots, backlog, stored, dual=True)]
@@ -162,6 +158,15 @@ def listen_at(address: Address, slots: int, backlog: int, stored: Stored) -> lis
             raise
         name = ("0.0.0.0", address.port)  # noqa: S104  # asked for
         return [listen_tcp(socket.AF_INET, name, slots, backlog, stored)]
+
+
+def resolved(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
+    """The families and socket addresses that a host name stands for. Raises OSError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError as error:
+        raise OSError(errno.EINVAL, "no host can have that name") from error
+    return [(family, name) for family, _, _, _, name in found]
 
 
 def listen_at_each(

@@ -284,7 +284,7 @@ import os, sys
 from mpserve import config
 load = config.load
 def with_file(argv, environ):
-    with open(os.environ["WORDS"]) as words:
+    with open(os.environ["WORDS"], encoding="utf-8") as words:
         return load([*words.read().split(), *argv], environ)
 config.load = with_file
 from mpserve.cli import main
@@ -336,6 +336,8 @@ def test_a_changed_address_is_opened_and_the_old_one_drained(root: Path, tmp_pat
         pytest.param("--access-log /none/log", "--access-log /none/log", id="access log"),
         pytest.param("--error-log /none/log", "--error-log /none/log", id="error log"),
         pytest.param("--bind 192.0.2.1:80", "--bind 192.0.2.1:80", id="address"),
+        pytest.param(f"--bind {'x' * 64}:80", "no host can have that name", id="host"),
+        pytest.param("\udcff", "a bug: UnicodeDecodeError", id="a bug"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_a_line(
@@ -346,7 +348,7 @@ def test_what_cannot_be_done_is_refused_with_a_line(
     words.write_text(plain)
     with Changing(root, words) as server:
         before = server.workers()
-        words.write_text(plain + more)
+        words.write_text(plain + more, errors="surrogateescape")
         server.signal(signal.SIGHUP)
         server.wait_for_line(f"not reloaded, what was served goes on: .*{reason}")
 

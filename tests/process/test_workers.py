@@ -60,6 +60,15 @@ def test_no_worker_has_psutil(root: Path) -> None:
     assert "psutil" not in line.split()
 
 
+def test_a_signal_without_a_name_is_no_end_of_the_server(serve: Serve) -> None:
+    server = serve("--workers", "1")
+    (victim,) = server.workers()
+    os.kill(victim, signal.SIGRTMIN + 3)
+    server.wait_for_line(rf"died: killed by signal {signal.SIGRTMIN + 3}; the next starts")
+
+    assert content(server, "/hello.txt") == b"hello\n"
+
+
 def test_a_killed_worker_is_replaced_in_its_slot(serve: Serve) -> None:
     server = serve("--workers", "2")
     before = set(server.workers())
