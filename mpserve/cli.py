@@ -91,11 +91,12 @@ def execute(words: Sequence[str]) -> int:
 
         return top(words[1:])
     from mpserve import config
+    from mpserve.declarations import command_line
 
-    command_line = config.command_line()
-    _, action = command_line.parse(words)
+    known = command_line()
+    _, action = known.parse(words)
     if action == "help":
-        print(command_line.help(), end="")
+        print(known.help(), end="")
         return EXIT_OK
     if action == "version":
         print(f"mpserve {mpserve.__version__}")

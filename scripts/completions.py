@@ -1,4 +1,4 @@
-"""What shells complete, from the declarations in mpserve/config.py. scripts/settings_doc.py writes it."""
+"""What shells complete, from the declarations in mpserve/declarations.py. scripts/settings_doc.py writes it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from mpserve.config import ACTIONS, Settings
+from mpserve.declarations import ACTIONS, Settings
 from mpserve.settings import SWITCH, Setting
 from mpserve.top import parser
 
-MADE = "Made by scripts/settings_doc.py from mpserve/config.py: change it there."
+MADE = "Made by scripts/settings_doc.py from mpserve/declarations.py: change it there."
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
-"""The man page, from the declarations in mpserve/config.py. scripts/settings_doc.py writes it."""
+"""The man page, from the declarations in mpserve/declarations.py. scripts/settings_doc.py writes it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mpserve.config import ACTIONS, Settings
+from mpserve.declarations import ACTIONS, Settings
 from mpserve.settings import SWITCH, Setting
 
 OPENING = r"""
-.\" Made by scripts/settings_doc.py from mpserve/config.py: change it there.
+.\" Made by scripts/settings_doc.py from mpserve/declarations.py: change it there.
 .TH MPSERVE 1 "" mpserve "User Commands"
 .SH NAME
 mpserve \- serve a directory over HTTP/1.1 from several processes

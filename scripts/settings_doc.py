@@ -1,4 +1,4 @@
-"""Write what is said of the settings, from their declarations in mpserve/config.py; with --check, only compare.
+"""Write what is said of the settings, from their declarations in mpserve/declarations.py; with --check, only compare.
 
 That is docs/settings.md, the man page, and what shells complete.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from completions import bash, fish, zsh
 from manual import manual
 
-from mpserve.config import Settings
+from mpserve.declarations import Settings
 from mpserve.settings import SWITCH, Setting
 
 TOP = Path(__file__).parent.parent
@@ -22,7 +22,7 @@ TOP = Path(__file__).parent.parent
 OPENING = """\
 # Settings
 
-<!-- Made by scripts/settings_doc.py from mpserve/config.py: change it there. -->
+<!-- Made by scripts/settings_doc.py from mpserve/declarations.py: change it there. -->
 
 Every setting is a flag, an environment variable and a key of the [configuration file](#the-configuration-file).
 The flag beats the variable, the variable beats the file, and the file beats the default.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mpserve"
+DOCUMENT = PACKAGE.parent / "docs" / "architecture.md"
 
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
@@ -17,9 +19,9 @@ LAYERS = (
         "linux notify pipes process processors scoreboard settings supervision"
         " protocol.grammar protocol.media protocol.message"
     ),
-    "configfile counters exposition toptable protocol.coding protocol.target seccomp upgrade",
-    "protocol.representation vigil",
-    "protocol.conditional protocol.http1 protocol.ranges",
+    "address configfile counters exposition toptable protocol.target seccomp upgrade",
+    "kinds protocol.http1 protocol.representation vigil",
+    "declarations protocol.conditional protocol.ranges",
     "config destination generations listing readahead tree witness",
     "accesslog errorlog files lastcall listeners loop memo respond sandbox states transport",
     "activation admin filecache handover relay",
@@ -70,6 +72,23 @@ def imported_by(name: str) -> list[str]:
 
 def test_every_module_has_its_row() -> None:
     assert sorted(ROOMS.keys() - LAYER.keys()) == []
+
+
+def test_every_row_has_its_module() -> None:
+    assert sorted(LAYER.keys() - ROOMS.keys()) == []
+
+
+def documented() -> Iterator[tuple[str, int, bool]]:
+    """What the table for people says: each module, its layer, and whether it is pure."""
+    for line in DOCUMENT.read_text().splitlines():
+        if row := re.fullmatch(r"\| (\d+) \| `([a-z0-9_/]+)` \| \S.* \|( yes)? \|", line):
+            yield row[2].replace("/", "."), int(row[1]), bool(row[3])
+
+
+def test_the_documentation_has_the_same_table() -> None:
+    rooms = [(name, LAYER[name], name.startswith(PURE)) for name in ROOMS if name != "__main__"]
+
+    assert sorted(documented()) == sorted(rooms)
 
 
 @pytest.mark.parametrize("name", ROOMS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mpserve import config
+from mpserve.address import parse_address
 from mpserve.config import (
     Address,
     ConfigError,
@@ -21,6 +22,7 @@ from mpserve.config import (
     own_homes,
     warnings,
 )
+from mpserve.kinds import UNFIT_FIELDS
 from mpserve.processors import usable_processors
 from mpserve.protocol.http1 import Limits
 
@@ -282,72 +284,6 @@ def test_a_command_line_that_makes_no_sense_is_refused(argv: list[str], complain
 # --- Addresses ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "expected", "shown"),
-    [
-        ("8000", Address("127.0.0.1", 8000), "127.0.0.1:8000"),
-        ("0", Address("127.0.0.1", 0), "127.0.0.1:0"),
-        (":8000", Address("", 8000), ":8000"),
-        ("0.0.0.0:80", Address("0.0.0.0", 80), "0.0.0.0:80"),
-        ("localhost:65535", Address("localhost", 65535), "localhost:65535"),
-        ("web_1.internal:80", Address("web_1.internal", 80), "web_1.internal:80"),
-        ("[::1]:8000", Address("::1", 8000), "[::1]:8000"),
-        ("[::]:8000", Address("::", 8000), "[::]:8000"),
-        ("[0:0::1]:8000", Address("::1", 8000), "[::1]:8000"),
-        ("[fe80::1%eth0]:80", Address("fe80::1%eth0", 80), "[fe80::1%eth0]:80"),
-        ("unix:/run/a:1.sock", Address(path="/run/a:1.sock"), "unix:/run/a:1.sock"),
-    ],
-)
-def test_an_address(root: str, text: str, expected: Address, shown: str) -> None:
-    found = load(["--bind", text, root], {}).bind
-
-    assert found == (expected,)
-    assert str(found[0]) == shown
-
-
-FORMS = "must be HOST:PORT, [IPv6]:PORT, PORT, :PORT or unix:/path, not"
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        pytest.param("", f"{FORMS} ''", id="nothing"),
-        pytest.param(":", f"{FORMS} ':'", id="no port after the colon"),
-        pytest.param("65536", f"{FORMS} '65536'", id="port too large"),
-        pytest.param("host:+80", f"{FORMS} 'host:+80'", id="port with a sign"),
-        pytest.param("host:٣", f"{FORMS} 'host:٣'", id="port in other digits"),
-        pytest.param("*:80", f"{FORMS} '*:80'", id="star"),
-        pytest.param("-h:80", f"{FORMS} '-h:80'", id="name that begins with a hyphen"),
-        pytest.param("a b:80", f"{FORMS} 'a b:80'", id="space in the name"),
-        pytest.param("256.0.0.1:80", f"{FORMS} '256.0.0.1:80'", id="IPv4 out of range"),
-        pytest.param("127.1:80", f"{FORMS} '127.1:80'", id="IPv4 cut short"),
-        pytest.param("[::g]:80", f"{FORMS} '[::g]:80'", id="IPv6 with a wrong digit"),
-        pytest.param("[127.0.0.1]:80", f"{FORMS} '[127.0.0.1]:80'", id="IPv4 in brackets"),
-        pytest.param(
-            "http://a:80",
-            f"{FORMS} 'http://a:80'",
-            id="URL",
-        ),
-        pytest.param(
-            "::1:80", "'::1:80': an IPv6 address stands in brackets, as in [::1]:8000", id="IPv6"
-        ),
-        pytest.param(
-            "localhost", "'localhost' has no port; did you mean localhost:8000?", id="name"
-        ),
-        pytest.param("10.0.0.1", "'10.0.0.1' has no port; did you mean 10.0.0.1:8000?", id="IPv4"),
-        pytest.param("unix:", f"{FORMS} 'unix:'", id="no path"),
-        pytest.param("unix:run/a", f"{FORMS} 'unix:run/a'", id="relative path"),
-        pytest.param(
-            "unix:/" + "a" * 96,
-            f"'/{'a' * 96}': a Unix socket's path has 96 bytes at most",
-            id="path too long",
-        ),
-    ],
-)
-def test_what_is_no_address_is_refused(root: str, text: str, complaint: str) -> None:
-    assert refusal(f"--bind={text}", root) == f"--bind: {complaint}"
-
-
 @pytest.mark.parametrize("text", [":9090", "0.0.0.0:9090", "[::]:9090", "192.0.2.1:9", "host:9"])
 def test_an_admin_address_that_others_can_reach_is_refused(root: str, text: str) -> None:
     assert "can be reached from elsewhere" in refusal(f"--admin={text}", root)
@@ -355,7 +291,7 @@ def test_an_admin_address_that_others_can_reach_is_refused(root: str, text: str)
 
 @pytest.mark.parametrize("text", ["9090", "localhost:9", "[::1]:9", "127.8.8.8:9", "unix:/run/a"])
 def test_an_admin_address_is_local(root: str, text: str) -> None:
-    assert load([f"--admin={text}", root], {}).admin == config.parse_address(text)
+    assert load([f"--admin={text}", root], {}).admin == parse_address(text)
 
 
 def test_the_admin_address_is_none_of_those_that_serve_files(root: str) -> None:
@@ -380,25 +316,6 @@ def test_an_address_twice_is_refused(root: str, first: str, second: str, shown: 
 
 def test_port_0_may_be_asked_for_twice(root: str) -> None:
     assert load(["--bind", "0", "--bind", "0", root], {}).bind == 2 * (Address("127.0.0.1", 0),)
-
-
-@pytest.mark.parametrize(
-    ("text", "public"),
-    [
-        (":80", True),
-        ("0.0.0.0:80", True),
-        ("[::]:80", True),
-        ("192.168.0.1:80", True),
-        ("www.example.org:80", True),
-        ("127.0.0.1:80", False),
-        ("127.8.8.8:80", False),
-        ("[::1]:80", False),
-        ("localhost:80", False),
-        ("unix:/run/a", False),
-    ],
-)
-def test_a_public_address_is_one_that_others_may_reach(text: str, *, public: bool) -> None:
-    assert config.parse_address(text).public is public
 
 
 # --- Response fields ------------------------------------------------------------------------------
@@ -447,7 +364,7 @@ def test_response_fields(root: str, argv: list[str], fields: bytes, replaced: se
     assert (site.fields, set(site.replaced)) == (fields, replaced)
 
 
-@pytest.mark.parametrize("name", [name.decode() for name in config.UNFIT_FIELDS])
+@pytest.mark.parametrize("name", [name.decode() for name in UNFIT_FIELDS])
 def test_a_field_that_is_the_servers_own_affair_is_refused(root: str, name: str) -> None:
     field = name.title()
 

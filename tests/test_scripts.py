@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mpserve.config import Settings
+from mpserve.declarations import Settings
 
 TOP = Path(__file__).parent.parent
 SCRIPTS = TOP / "scripts"

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from mpserve.config import ACTIONS, Settings, command_line
+from mpserve.declarations import ACTIONS, Settings, command_line
 from mpserve.settings import (
     HELP_WIDTH,
     PATH,

@@ -1,4 +1,4 @@
-# Made by scripts/settings_doc.py from mpserve/config.py: change it there.
+# Made by scripts/settings_doc.py from mpserve/declarations.py: change it there.
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -f -a '(__fish_complete_directories)'
 complete -c mpserve -n __fish_use_subcommand -f -a top -d 'Show what a server does.'
 complete -c mpserve -n '__fish_seen_subcommand_from top' -f
