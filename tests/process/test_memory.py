@@ -16,7 +16,7 @@ from tests.process.traffic import Traffic
 pytestmark = pytest.mark.slow
 
 HELLO = b"hello\n"
-ENTRIES = 2000
+ENTRIES = 1000
 # What a worker may still get (octets): enough for small answers, and not for the list of so many entries.
 LEFT = 256 * 1024
 
@@ -43,7 +43,7 @@ def test_a_worker_without_memory_says_so_and_is_replaced_and_nothing_is_lost(
 ) -> None:
     server = serve("--workers", "2", "--listing", "--access-log", "off")
     victim, sibling = server.workers()
-    with Traffic(server) as traffic:
+    with Traffic(server, fresh=1, kept=1) as traffic:
         starve(victim)
         statuses: Counter[int] = Counter()
         while victim in server.workers():
