@@ -28,6 +28,18 @@ def test_the_picture_is_well_formed_and_names_every_action() -> None:
     assert {"kill -9 of a worker", "HUP", "mpserve", "nginx", "not done"} <= words
 
 
+def test_the_picture_tells_what_killed_workers_took_along_and_has_a_scale() -> None:
+    drawn = picture.draw(results())
+
+    assert '>0<tspan class="quiet plain" dx="5">(+ 8)</tspan></text>' in drawn  # all was held
+    assert '>3<tspan class="quiet plain" dx="5">(+ 5)</tspan></text>' in drawn
+    assert [line for line in picture.scale(1, 50.0, 300) if line.startswith("<text")] == [
+        '<text class="quiet" x="604" y="90">p99 of fresh connections meanwhile, ms</text>',
+        '<text class="quiet" x="692.9" y="112" text-anchor="middle">1</text>',
+        '<text class="quiet" x="781.8" y="112" text-anchor="middle">10</text>',
+    ]
+
+
 def test_a_bar_for_nothing_has_no_length() -> None:
     assert (picture.share(0.0, 100.0), picture.share(100.0, 100.0)) == (0.0, 1.0)
 
