@@ -44,6 +44,7 @@ MIB = 1024 * 1024
 # A terminal in a picture: how wide a letter of it is, how high a line, and what is left free around.
 GLYPH, LINE, MARGIN = 8.43, 18, 12
 NO_BREAK = "\N{NO-BREAK SPACE}"  # some viewers make one space of several
+PAUSE = 3  # seconds
 PROBES = 20  # of which the mean is told
 
 
@@ -195,7 +196,7 @@ def watched() -> Iterator[Machine]:
     """A machine on which a server runs that has had some work."""
     with machine() as here:
         here.run("release publish build 1")
-        here.run("sleep 3")  # answers made from files that are younger are not kept
+        here.run(f"sleep {PAUSE}")  # answers made from files that are younger are not kept
         run = here.top / "run" / "mpserve"
         flags = ("--admin", f"unix:{run}/admin", "--pid-file", f"{run}/pid")
         root = here.top / "srv/www/current"
@@ -204,7 +205,7 @@ def watched() -> Iterator[Machine]:
             site.reading(server.port),
         ):
             server.wait_for_line("sandbox")
-            here.run("sleep 2")  # for some figures
+            here.run(f"sleep {PAUSE}")  # for some figures
             yield here
 
 
