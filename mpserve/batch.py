@@ -268,22 +268,25 @@ class Batch:
                     continue
                 if answer.date_line is not date_line:
                     answer.date(date_line)
-                taken = 0
+                octets, taken = answer.octets, 0
                 try:
                     if not answer.pieces:
-                        taken = connection.sock.send(answer.octets, MSG_DONTWAIT)
-                    elif answer.one_span and connection.polled:
-                        taken = send_span(connection.sock, answer.octets, answer.one_span, loop.now)
+                        taken, whole = 0, len(octets)
+                        taken = connection.sock.send(octets, MSG_DONTWAIT)
+                    else:
+                        whole = answer.whole
+                        if answer.one_span and connection.polled:
+                            taken = send_span(connection.sock, octets, answer.one_span, loop.now)
                 except OSError:  # no room, or nobody there: `repeat` finds out
                     pass
-                if taken != answer.whole:
+                if taken != whole:
                     connection.repeat(head, answer, taken)
                     continue
                 if answer.place != place:
                     counters.cells[place] += same
                     place, gone, same = answer.place, gone + same, 0
                 same += 1
-                octets_gone += answer.length
+                octets_gone += taken - answer.head_size
                 if logged:
                     self._note(connection, head, answer)
                 if answer.persistent:

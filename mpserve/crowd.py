@@ -32,9 +32,9 @@ SPARE_FILES: Final = 8
 def affordable(wanted: int, limit: int, taken: int) -> int:
     """How many of the `wanted` connections `limit` open files allow when `taken` of them are not for clients.
 
-    Each needs two: its socket, and the file that is being sent.
+    Each needs one, its socket: what is sent is most often in a cache, and those let go where descriptors run out.
     """
-    return max(1, min(wanted, (limit - taken - SPARE_FILES) // 2))
+    return max(1, min(wanted, limit - taken - SPARE_FILES))
 
 
 class Crowd:

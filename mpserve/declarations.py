@@ -96,7 +96,7 @@ class Settings(Declared):
     )
     max_connections = setting(
         8192,
-        "Connections of each worker; fewer where its open files do not suffice, two for each. When "
+        "Connections of each worker; fewer where its open files do not suffice. When "
         "nine tenths are taken, the longest idle ones are closed.",
         whole(1, 1 << 20),
         _LISTENING,
@@ -222,8 +222,8 @@ class Settings(Declared):
         _CACHES,
     )
     cache_files = setting(
-        1000,
-        "Open files, for files and for answers, each; and as many directories.",
+        4000,
+        "Open files, for large ones, for answers and for small ones, each; and as many directories.",
         whole(0, 1 << 20),
         _CACHES,
     )

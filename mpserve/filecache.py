@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from mpserve import files
 from mpserve.config import Site
 from mpserve.generations import Cost, Generations
 from mpserve.loop import Loop
+from mpserve.mounts import Mounts
 from mpserve.protocol.message import FileSpan, Piece
 from mpserve.protocol.representation import Found, Outcome, Resource, of_file
 from mpserve.protocol.target import Target
@@ -41,13 +42,26 @@ class Looked:
 class FileCache:
     """Lookups by target. A descriptor is closed when cache, memo and connections have let go of it."""
 
-    __slots__ = ("_held", "_kept", "_moment", "_next_at", "_places", "_valid", "hits", "misses")
+    __slots__ = (
+        "_held",
+        "_kept",
+        "_moment",
+        "_most_held",
+        "_mounts",
+        "_next_at",
+        "_places",
+        "_valid",
+        "hits",
+        "misses",
+    )
 
-    def __init__(self, octets: int, files: int, valid: float) -> None:
-        self._kept: Generations[tuple[object, ...], Looked] = Generations(octets, files)
+    def __init__(self, octets: int, most_files: int, valid: float) -> None:
+        self._kept: Generations[tuple[object, ...], Looked] = Generations(octets, most_files)
         # Shared by all that lies in them, so that each is asked once for a moment.
         self._places: WeakValueDictionary[bytes, Place] = WeakValueDictionary()
-        self._held = files  # how many of them may be held open
+        self._held: WeakSet[files.File] = WeakSet()  # small files, open only to be asked
+        self._most_held = most_files  # how many of these, and of the places, may be open
+        self._mounts = Mounts()
         self._valid = valid  # seconds that witnesses are believed without being asked
         self._moment = 0
         self._next_at = 0.0  # monotonic seconds
@@ -64,6 +78,9 @@ class FileCache:
         if now >= self._next_at:
             self._next_at = now + self._valid
             self._moment += 1
+            if self._mounts.changed():
+                for place in self._places.values():
+                    place.doubt()
         return self._moment
 
     def lookup(
@@ -83,18 +100,37 @@ class FileCache:
                 return kept
             self._kept.drop(key)
         self.misses += 1
-        resource, sight = read(files.lookup(site, target, loop.wall, out_of_reach), site, loop.wall)
+        opened = files.lookup(site, target, loop.wall, out_of_reach)
+        resource, sight = read(opened, site, loop.wall)
         if not self._kept.keeps or (isinstance(resource, Found) and sight is None):
             return Looked(resource, None)
-        looked = Looked(resource, self._witnesses(site, target, resource, sight))
+        file = self._to_hold(opened, resource)
+        looked = Looked(resource, self._witnesses(site, target, resource, sight, file))
         if looked.witnesses is not None:
             self._kept.put(key, looked, cost(looked))
         return looked
 
+    def _to_hold(self, opened: Resource, resource: Resource) -> files.File | None:
+        """The file of `opened`, if it is to stay open although `resource` may have its content in memory."""
+        if not isinstance(opened, Found) or not isinstance(resource, Found):
+            return None
+        file = opened.representations[0].source
+        assert isinstance(file, files.File)
+        if resource.representations[0].source is not file:
+            if len(self._held) >= self._most_held:
+                return None
+            self._held.add(file)
+        return file
+
     def _witnesses(
-        self, site: Site, target: Target, resource: Resource, sight: Sight
+        self,
+        site: Site,
+        target: Target,
+        resource: Resource,
+        sight: Sight,
+        file: files.File | None,
     ) -> tuple[Witness, ...] | None:
-        """Who can say whether `target` still names `resource`, whose file looked like `sight`."""
+        """Who can say whether `target` still names `resource`, whose `file` looked like `sight`."""
         try:
             seen = asked(looked_at(site, target))
             if resource is Outcome.MISSING and not any(each.sight for each in seen):
@@ -104,7 +140,11 @@ class FileCache:
                 return (self._place(path, self._way_to(site, path)),)
             if isinstance(resource, Found) and seen[-1].sight == sight:
                 place = self._way_to(site, seen[-1].path)
-                return tuple(Witness(each.path, each.sight, place) for each in seen)
+                *others, last = seen
+                return (
+                    *(Witness(each.path, None, place) for each in others),
+                    Witness(last.path, sight, place, file),
+                )
         except OSError:  # it cannot be told what is there: then it cannot be kept either
             pass
         return None
@@ -122,7 +162,8 @@ class FileCache:
         known = self._places.get(path)
         if known is not None and known.place is above and known.looks_the_same():
             return known
-        place = Place(path, above, hold=len(self._places) < self._held)
+        hold = len(self._places) < self._most_held
+        place = Place(path, above, hold=hold, mounts=self._mounts)
         self._places[path] = place
         return place
 

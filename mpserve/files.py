@@ -65,7 +65,7 @@ _OPEN: dict[Symlinks, Callable[[Tree, bytes, int], int]] = {
 _NANOSECONDS = 1_000_000_000
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class File:
     """An open file, closed when nobody holds it any more: not a lookup, nor a cache, nor what is being sent."""
 

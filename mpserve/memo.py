@@ -66,6 +66,8 @@ class Prepared:
 
     __slots__ = (
         "_date_at",
+        "_last_witness",
+        "_other_witnesses",
         "about",
         "date_line",
         "head_size",
@@ -81,7 +83,6 @@ class Prepared:
         "size",
         "status",
         "whole",
-        "witnesses",
     )
 
     def __init__(
@@ -110,14 +111,16 @@ class Prepared:
         self.head_size = len(head)
         self.length = sum(map(len, content))  # octets of content
         self.whole = self.head_size + self.length  # octets of both
-        self.witnesses = witnesses
+        # Most answers have one, which is reached a little sooner on its own.
+        self._last_witness = witnesses[-1] if witnesses else None
+        self._other_witnesses = witnesses[:-1]
         self.about = about  # what the log says of a request without the ignored fields
         self.persistent = request.persistent
         self.moment = 0  # as of a witness: all of them agreed
         self.size = len(self.octets) + OVERHEAD  # octets of memory
 
     def __repr__(self) -> str:
-        return f"<Prepared {self.status} {self.request.line!r} {len(self.witnesses)} witnesses>"
+        return f"<Prepared {self.status} {self.request.line!r} {self._last_witness}>"
 
     def date(self, date_line: bytes) -> None:
         """Let the answer be given with this Date line, which is as long as every other."""
@@ -127,9 +130,12 @@ class Prepared:
 
     def agrees(self, moment: int) -> bool:
         """Whether all witnesses agree at `moment`."""
-        for witness in self.witnesses:
+        for witness in self._other_witnesses:
             if not witness.agrees(moment):
                 return False
+        last = self._last_witness
+        if last is not None and last.moment != moment and not last.agrees(moment):
+            return False
         self.moment = moment
         return True
 

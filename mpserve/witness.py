@@ -17,8 +17,10 @@ import os
 import stat
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Final, TypeAlias
+from time import time
+from typing import Final, Protocol, TypeAlias
 
+from mpserve.mounts import Mounts
 from mpserve.protocol.representation import SETTLE_TIME
 
 # What changed less than so many seconds ago is not kept. A second more than time stamps need to tell two
@@ -30,17 +32,46 @@ KEPT_AFTER: Final = SETTLE_TIME + 1.0
 Sight: TypeAlias = tuple[int, int, int, int, int] | None
 
 
+# Names that nobody vouches for: no directory's `names` is that.
+UNTOLD: Final = 0
+
+
+class Held(Protocol):
+    """A file that is open as long as somebody holds this."""
+
+    fd: int
+
+
 class Witness:
     """One path, and what was seen there. A link at its end is not followed: then it is the link that is seen."""
 
-    __slots__ = ("__weakref__", "_at", "_name", "moment", "path", "place", "sight")
+    __slots__ = (
+        "__weakref__",
+        "_at",
+        "_ctime",
+        "_fd",
+        "_file",
+        "_name",
+        "_names",
+        "moment",
+        "path",
+        "place",
+        "sight",
+    )
 
-    def __init__(self, path: bytes, sight: Sight, place: Place | None = None) -> None:
-        """`place` is the directory that `path` has to lie in, if that matters."""
+    def __init__(
+        self, path: bytes, sight: Sight, place: Place | None = None, file: Held | None = None
+    ) -> None:
+        """`place` is the directory that `path` has to lie in, if that matters; `file`, what was seen there."""
         self.path = path
         self.place = place
         self.sight = sight
         self.moment = 0  # when it was last asked and agreed; any larger number is later
+        self._file = file  # for as long as `_fd` is asked
+        self._fd: int | None = None if file is None else file.fd
+        self._ctime = 0 if sight is None else sight[-1]
+        # The `names` of the place for which the name is known to lead to the file, or to nothing.
+        self._names = -1
         self._name, self._at = path, None if place is None else place.fd
         if self._at is not None:
             # The place has been asked before, and is where the path leads: what is left of the way is a name.
@@ -57,7 +88,12 @@ class Witness:
         # Most places have been asked for other files: a call is dearer than this.
         if place is not None and place.moment != moment and not place.agrees(moment):
             return False
-        if not self.looks_the_same():
+        if place is not None and place.names == self._names:
+            # The name leads to the very file, or still to nothing. Whatever is done to a file sets its ctime.
+            fd = self._fd
+            if fd is not None and os.fstat(fd).st_ctime_ns != self._ctime:
+                return False
+        elif not self._agrees_by_name():
             return False
         self.moment = moment
         return True
@@ -72,23 +108,47 @@ class Witness:
             return False
         return sight_of(status) == self.sight
 
+    def _agrees_by_name(self) -> bool:
+        """Whether it looks the same, asked by its name; if so, the place may vouch for the name from now on."""
+        if not self.looks_the_same():
+            return False
+        place = self.place
+        if place is not None and place.names != UNTOLD and self._may_be_vouched_for(place):
+            self._names = place.names
+        return True
+
+    def _may_be_vouched_for(self, place: Place) -> bool:
+        """Whether `place` can say that the name still leads to what can be asked itself, or to nothing."""
+        if self.sight is None or place.sight is None:
+            return self.sight is None
+        # Of what is mounted on a name, the directory's file system can say nothing.
+        return self._fd is not None and self.sight[0] == place.sight[0]
+
 
 class Place(Witness):
     """A directory on the way to a file: that it is still the same one, and no link, whatever is in it now.
 
     Without a place of its own it is the root, which may be a link: it is a name, and what it leads to has
     to be the same. One that is held open spares the kernel the way to it for all that lies in it.
+
+    `names` is another number whenever the names in it may have changed; UNTOLD where that cannot be told.
     """
 
-    __slots__ = ("fd",)
+    __slots__ = ("_last_names", "_mounts", "_stamps", "fd", "names")
 
-    def __init__(self, path: bytes, place: Place | None, *, hold: bool) -> None:
+    def __init__(
+        self, path: bytes, place: Place | None, *, hold: bool, mounts: Mounts | None = None
+    ) -> None:
         """Raises OSError, NotADirectoryError where it is a link or anything else."""
         self.fd: int | None = None
         super().__init__(path, None, place)
+        self.names = UNTOLD
+        self._last_names = UNTOLD  # the largest so far
+        self._stamps = (0, 0)  # mtime and ctime (ns) when it was last looked at
+        self._mounts = mounts
         if hold:
             flags = os.O_PATH | os.O_DIRECTORY | (os.O_NOFOLLOW if place is not None else 0)
-            self.fd = os.open(self._name, flags, dir_fd=self._at)
+            self.fd = self._fd = os.open(self._name, flags, dir_fd=self._at)
         status = self._look() if self.fd is None else os.fstat(self.fd)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(path)
@@ -98,12 +158,48 @@ class Place(Witness):
         if self.fd is not None:
             os.close(self.fd)
 
+    def agrees(self, moment: int) -> bool:
+        """As of any witness."""
+        if self.moment == moment:
+            return True
+        place = self.place
+        if place is not None and not place.agrees(moment):
+            return False
+        if place is not None and self._fd is not None and place.names == self._names:
+            self._number(os.fstat(self._fd))
+        elif not self._agrees_by_name():
+            return False
+        self.moment = moment
+        return True
+
     def looks_the_same(self) -> bool:
         """As of any witness, but only which directory it is."""
         try:
-            return identity_of(self._look()) == self.sight
+            status = self._look()
         except OSError:
             return False
+        if identity_of(status) != self.sight:
+            return False
+        self._number(status)
+        return True
+
+    def doubt(self) -> None:
+        """Something has been mounted: the names may lead elsewhere, whatever the directory shows."""
+        self.names = UNTOLD
+
+    def _number(self, status: os.stat_result) -> None:
+        """Another number for the names, where they may have changed since this was last called.
+
+        There is one only if the next change to them would certainly show.
+        """
+        stamps = (status.st_mtime_ns, status.st_ctime_ns)
+        if stamps == self._stamps and self.names != UNTOLD:
+            return
+        self._stamps, self.names = stamps, UNTOLD
+        mounts = self._mounts
+        if mounts is not None and mounts.tell(status.st_dev) and settled(status, time()):
+            self._last_names += 1
+            self.names = self._last_names
 
     def _look(self) -> os.stat_result:
         return os.stat(self._name, dir_fd=self._at, follow_symlinks=self.place is None)

@@ -69,8 +69,8 @@ MEMORY_ERRORS_WITHIN: Final = 60.0
 # Octets that are let go at the first of them: to tell of it takes some.
 RESERVE: Final = 1024 * 1024
 
-# Each of the two caches may hold this part of the descriptors open.
-CACHE_SHARE: Final = 8
+# Large files, answers, small files and directories may each hold this part of the descriptors open.
+CACHE_SHARE: Final = 16
 # What the scoreboard shows of the connections.
 SHOWN: Final = (
     (READING, "reading"),
@@ -374,7 +374,7 @@ class Worker:
         """How many connections there may be: what is open now stays, and the caches open their files."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return affordable_connections(
-            self.config.max_connections, limit, open_files() + 2 * caches.files
+            self.config.max_connections, limit, open_files() + 4 * caches.files
         )
 
     def _leave_when_done(self) -> None:

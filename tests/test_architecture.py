@@ -16,7 +16,7 @@ DOCUMENT = PACKAGE.parent / "docs" / "architecture.md"
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
     (
-        "linux notify pipes process processors scoreboard settings supervision"
+        "linux mounts notify pipes process processors scoreboard settings supervision"
         " protocol.grammar protocol.media protocol.message"
     ),
     "address configfile counters exposition toptable protocol.target seccomp upgrade",

@@ -61,7 +61,7 @@ def test_without_a_word_the_defaults_hold(root: str) -> None:
         timeouts=config.Timeouts(
             header=10, keepalive=75, send=30, linger=5, graceful=30, idle_grace=5
         ),
-        caches=config.Caches(octets=32 << 20, files=1000, valid=0),
+        caches=config.Caches(octets=32 << 20, files=4000, valid=0),
         workers=usable_processors(),
         bind=(Address("127.0.0.1", 8000),),
         backlog=4096,

@@ -19,7 +19,7 @@ from tests.dialogue import PEER, FakeService
     ("wanted", "limit", "taken", "expected"),
     [
         pytest.param(8192, 20000, 2020, 8192, id="as many as are wanted"),
-        pytest.param(8192, 1024, 276, 370, id="two files for each"),
+        pytest.param(8192, 1024, 276, 740, id="a descriptor for each"),
         pytest.param(10, 1024, 276, 10, id="fewer are wanted than there could be"),
         pytest.param(8192, 20, 40, 1, id="never none"),
     ],

@@ -24,10 +24,11 @@ from mpserve.filecache import (
 )
 from mpserve.generations import Cost
 from mpserve.loop import Loop
+from mpserve.mounts import Mounts
 from mpserve.protocol.message import FileSpan
 from mpserve.protocol.representation import Directory, Found, Outcome, Representation, Resource
 from mpserve.protocol.target import Target
-from mpserve.witness import Witness, sight_of, witness
+from mpserve.witness import Place, Witness, sight_of, witness
 from tests.dialogue import FakeTime, re_raise
 
 MISSING, NO_SLASH = Outcome.MISSING, Outcome.NO_SLASH
@@ -497,8 +498,42 @@ def test_open_directories_are_bounded(root: Path, loop: Loop) -> None:
     looked = [kept.lookup(site, target(f"/{number}/small"), loop) for number in range(30)]
     opened = open_files() - before
 
-    assert opened == 10
+    assert opened == 10 + 10  # directories, and small files
     assert all(each.agrees(99) for one in looked for each in one.witnesses or ())
+
+
+def test_a_small_file_is_held_open_as_long_as_anybody_vouches_for_it(
+    root: Path, loop: Loop
+) -> None:
+    (root / "small").write_bytes(b"")
+    site, kept, before = site_of(root), cache(), open_files()
+    looked = kept.lookup(site, target("/small"), loop)
+    opened = open_files() - before
+    kept.clear()
+    held = open_files() - before
+    del looked
+
+    assert (opened, held, open_files() - before) == (2, 2, 0)  # the file and the root
+
+
+def test_something_new_is_mounted_and_every_directory_is_doubted(
+    root: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "small").write_bytes(b"")
+    site, kept = site_of(root), cache()
+    looked = kept.lookup(site, target("/small"), loop)
+    doubted: list[Witness] = []
+
+    def doubt(place: Place) -> None:
+        doubted.append(place)
+
+    monkeypatch.setattr(Place, "doubt", doubt)
+    kept.next_moment(loop.now)
+    before = list(doubted)
+    monkeypatch.setattr(Mounts, "changed", lambda _self: True)
+    kept.next_moment(loop.now)
+
+    assert (before, doubted) == ([], [each.place for each in looked.witnesses or ()])
 
 
 def test_octets_are_bounded(root: Path, loop: Loop) -> None:

@@ -280,7 +280,7 @@ def test_an_answer_without_witnesses_always_agrees() -> None:
 def test_its_repr_tells_what_it_answers() -> None:
     answer = prepared(witnesses=(FakeWitness(),))
 
-    assert repr(answer) == "<Prepared 200 b'GET /a.txt HTTP/1.1' 1 witnesses>"
+    assert repr(answer) == "<Prepared 200 b'GET /a.txt HTTP/1.1' <FakeWitness b'/x' None>>"
 
 
 # --- Keeping them ---------------------------------------------------------------------------------

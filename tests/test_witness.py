@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import mmap
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mpserve import witness as witness_module
+from mpserve.mounts import Mounts
 from mpserve.protocol.representation import SETTLE_TIME
 from mpserve.witness import KEPT_AFTER, Place, Witness, settled, sight_of, witness
+from tests.fakes import FakeFile
 
 
 @pytest.fixture
@@ -319,6 +324,182 @@ def test_the_root_may_be_a_link(directory: Path, hold: bool) -> None:
     link.symlink_to(".")
 
     assert (agreed, place.agrees(2)) == (True, False)
+
+
+# --- Names that a directory vouches for -----------------------------------------------------------
+
+
+class Telling(Mounts):
+    """Every device tells."""
+
+    def tell(self, device: int) -> bool:
+        return True
+
+
+@pytest.fixture
+def settled_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witness_module, "time", lambda: time.time() + 3600)
+
+
+@pytest.fixture
+def held(file: Path, settled_long_ago: None) -> Iterator[Witness]:
+    """A witness of a file that is held open, in a directory that vouches for its name."""
+    with file.open("rb") as opened:
+        above = Place(bytes(file.parent.parent), None, hold=True, mounts=Telling())
+        place = Place(bytes(file.parent), above, hold=True, mounts=Telling())
+        held = Witness(bytes(file), sight_of(file.stat()), place, FakeFile(b"", opened.fileno()))
+        assert held.agrees(1)
+        pass_a_tick(file.parent)
+        yield held
+
+
+def pass_a_tick(directory: Path) -> None:
+    """Return when a change would show: the clock of a file system may tick but 250 times a second."""
+    probe = directory.parent / "probe"
+    probe.touch()
+    first = probe.stat().st_ctime_ns
+    while probe.stat().st_ctime_ns == first:
+        probe.chmod(0o600)
+
+
+def test_a_file_that_is_held_open_is_not_asked_by_its_name(
+    held: Witness, asked: list[bytes]
+) -> None:
+    held.agrees(2)
+    asked.clear()
+
+    assert held.agrees(3)
+    assert len(asked) == 1  # the root
+
+
+def test_what_was_missing_is_not_asked_for(file: Path, held: Witness, asked: list[bytes]) -> None:
+    missing = Witness(bytes(file.with_name("missing")), None, held.place)
+    missing.agrees(2)
+    asked.clear()
+
+    assert missing.agrees(3)
+    assert len(asked) == 1  # the root
+
+
+def replace(file: Path) -> None:
+    file.with_name("new").write_bytes(file.read_bytes())
+    file.with_name("new").rename(file)
+
+
+def append(file: Path) -> None:
+    with file.open("ab") as opened:
+        opened.write(b"more")
+
+
+def map_and_write(file: Path) -> None:
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as memory:
+        memory[0] ^= 1
+
+
+def another_directory(file: Path) -> None:
+    file.parent.rename(file.parent.with_name("moved"))
+    file.parent.mkdir()
+    os.link(file.parent.with_name("moved") / file.name, file)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "content": lambda file: file.write_bytes(b"CONTENT"),
+    "more content": append,
+    "written through a memory map": map_and_write,
+    "mode": lambda file: file.chmod(0),
+    "mtime": lambda file: os.utime(file, (1, 1)),
+    "gone": Path.unlink,
+    "renamed": lambda file: file.rename(file.with_name("other")),
+    "replaced": replace,
+    "another directory": another_directory,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.usefixtures("held")
+def test_every_change_to_a_file_that_is_held_open_is_seen(
+    file: Path, held: Witness, change: Callable[[Path], object]
+) -> None:
+    agreed = held.agrees(2)
+    change(file)
+
+    assert (agreed, held.agrees(3)) == (True, False)
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("file")])
+def test_something_appears_where_nothing_was(
+    file: Path, held: Witness, make: Callable[[Path], object]
+) -> None:
+    missing = Witness(bytes(file.with_name("missing")), None, held.place)
+    agreed = [missing.agrees(2), missing.agrees(3)]
+    make(file.with_name("missing"))
+
+    assert (agreed, missing.agrees(4)) == ([True, True], False)
+
+
+def test_another_name_in_the_directory_is_no_change(
+    file: Path, held: Witness, asked: list[bytes]
+) -> None:
+    held.agrees(2)
+    file.with_name("other").touch()
+    asked.clear()
+
+    assert [held.agrees(3), held.agrees(4)] == [True, True]
+    assert b"file" in asked  # by its name, once
+    assert asked.count(b"file") == 1
+
+
+@pytest.mark.parametrize("mounts", [None, Mounts("/nowhere")], ids=["unknown", "of none"])
+def test_a_directory_that_does_not_tell_vouches_for_nothing(
+    file: Path, settled_long_ago: None, asked: list[bytes], mounts: Mounts | None
+) -> None:
+    place = Place(bytes(file.parent), None, hold=True, mounts=mounts)
+    with file.open("rb") as opened:
+        seen = Witness(bytes(file), sight_of(file.stat()), place, FakeFile(b"", opened.fileno()))
+        seen.agrees(1)
+        asked.clear()
+
+        assert (seen.agrees(2), asked) == (True, [bytes(file.parent), b"file"])
+
+
+def test_a_directory_that_has_just_changed_vouches_for_nothing(
+    file: Path, asked: list[bytes]
+) -> None:
+    place = Place(bytes(file.parent), None, hold=True, mounts=Telling())
+    with file.open("rb") as opened:
+        seen = Witness(bytes(file), sight_of(file.stat()), place, FakeFile(b"", opened.fileno()))
+        seen.agrees(1)
+        asked.clear()
+
+        assert (seen.agrees(2), asked) == (True, [bytes(file.parent), b"file"])
+
+
+def test_a_directory_that_is_doubted_is_asked_for_its_names_again(
+    held: Witness, asked: list[bytes]
+) -> None:
+    held.agrees(2)
+    assert held.place is not None
+    held.place.doubt()
+    asked.clear()
+    held.agrees(3)
+
+    assert b"file" in asked
+
+
+def test_a_file_of_another_device_than_its_directory_is_always_asked_by_its_name(
+    file: Path, held: Witness, asked: list[bytes]
+) -> None:
+    place = held.place
+    assert place is not None
+    assert place.sight is not None
+    place.sight = (place.sight[0] + 1, *place.sight[1:])
+    with file.open("rb") as opened:
+        seen = Witness(bytes(file), sight_of(file.stat()), place, FakeFile(b"", opened.fileno()))
+        for moment in (2, 3):
+            place.moment = moment
+            assert seen.agrees(moment)
+
+    assert asked.count(b"file") == 2
 
 
 # --- Time -----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from loadtests.benchmark import (
     documents,
     fairness,
     floor,
+    kin,
     machine,
     memory,
     report,
@@ -23,7 +24,16 @@ from loadtests.benchmark import (
     timed,
     tree,
 )
-from loadtests.benchmark.results import FLOOR, OURS, Results, ShapeError, Table, save
+from loadtests.benchmark.results import (
+    BEFORE,
+    FLOOR,
+    OURS,
+    TRUSTING,
+    Results,
+    ShapeError,
+    Table,
+    save,
+)
 from loadtests.benchmark.workloads import WORKLOADS
 from loadtests.console import end_in_order, say
 from tests.harness import peers
@@ -52,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--compare", type=names, default=list(OTHERS), metavar="SERVER,…", help="the others")
+    add("--python", metavar="PROGRAM", help="that runs mpserve (the distribution's, if it can)")
+    add("--before", metavar="COMMIT", help="measure mpserve as it was then, too")
     add("--only", type=names, metavar="WORKLOAD,…", help="instead of all timed workloads")
     add("--logged", action="store_true", help="with an access log to a file, for everyone")
     add("--full", action="store_true", help="log off and log on, and the further measurements")
@@ -68,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 def refuse_unknown(options: argparse.Namespace) -> None:
     """Ends the program over a name that nothing here answers to."""
-    known = {"servers": set(peers.PEERS), "workloads": {*WORKLOADS, *TABLES}}
+    known = {"servers": {*peers.PEERS, TRUSTING}, "workloads": {*WORKLOADS, *TABLES}}
     for kind, asked in (("servers", options.compare), ("workloads", options.only or [])):
         if unknown := sorted(set(asked) - known[kind]):
             end(f"{', '.join(unknown)}: not among the {kind}: {', '.join(sorted(known[kind]))}")
@@ -114,22 +126,25 @@ def settings(options: argparse.Namespace, processors: machine.Processors) -> dic
 
 
 def measure(options: argparse.Namespace) -> Results:
-    """The whole run."""
+    """The whole run. Raises KinError."""
     processors = machine.processors()
+    python = kin.interpreter(options.python)
     results = Results(
         machine.now(),
-        machine.describe(f"wrk {client.version()}"),
+        machine.describe(f"wrk {client.version()}", kin.describe(python)),
         settings(options, processors),
         {},
     )
-    servers = present([OURS, *(name for name in options.compare if name != OURS)], results)
-    results.versions.update({name: peers.version_of(name) for name in servers})
     if (busy := machine.other_work()) > BUSY:
         results.note(f"the machine was busy with other work when the run began ({busy:.0%})")
     with tempfile.TemporaryDirectory(prefix="mpserve-benchmark-") as folder:
         root, home = Path(folder, "root"), Path(folder, "home")
         home.mkdir()
         Path(folder).chmod(0o755)  # for the workers of servers that give up root
+        kin.introduce(python, options.before, home)
+        before = [BEFORE] if options.before else []
+        servers = present(list(dict.fromkeys([OURS, *before, *options.compare])), results)
+        results.versions.update({name: peers.version_of(name) for name in servers})
         say("making the tree")
         tree.make(root)
         program = floor.compile_into(home)
@@ -184,7 +199,7 @@ def main() -> int:
         refuse_unknown(options)
         client.find()
         results = measure(options)
-    except (client.ClientError, documents.FrameError, ShapeError) as error:
+    except (client.ClientError, documents.FrameError, kin.KinError, ShapeError) as error:
         end(str(error))
     except KeyboardInterrupt:
         return 130

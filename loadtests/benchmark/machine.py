@@ -54,15 +54,20 @@ def parse_list(text: str) -> frozenset[int]:
     return frozenset(numbers)
 
 
-def describe(client: str) -> dict[str, str]:
+def describe(client: str, python: str) -> dict[str, str]:
     """What a reader has to know to compare the figures with others."""
     return {
         "processor": f"{model()}, {os.cpu_count()} processors",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()} ({platform.machine()})",
-        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "Python": python,
         "client": client,
     }
+
+
+def python() -> str:
+    """The interpreter that runs this."""
+    return f"{platform.python_implementation()} {platform.python_version()}"
 
 
 def model() -> str:

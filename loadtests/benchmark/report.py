@@ -18,6 +18,7 @@ from loadtests.benchmark.workloads import WORKLOADS
 GOAL = 0.95  # of the best of the others, in every workload
 
 Cell = Callable[[Timed], str]
+Ratios = dict[str, Callable[[str, bool], float | None]]
 
 
 def title_of(workload: str) -> str:
@@ -46,20 +47,30 @@ def shown(results: Results) -> list[str]:
     ]
 
 
-def matrix(results: Results, logged: bool, cell: Cell, ratio: bool = False) -> list[str]:
+def matrix(results: Results, logged: bool, cell: Cell, ratios: Ratios | None = None) -> list[str]:
     """A line per workload, a column per server; what stands in them is the business of `cell`."""
+    ratios = ratios or {}
     servers = shown(results)
     servers = [
         s for s in servers if any(r.server == s and r.logged == logged for r in results.timed)
     ]
-    more = ratio and OURS in servers and len(servers) > 1
     rows = []
     for workload in results.workloads(logged):
         found = [results.find(workload, logged, server) for server in servers]
         cells = [cell(row) if row else "" for row in found]
-        extra = [ratio_text(results.ratio(workload, logged))] if more else []
+        extra = [ratio_text(of(workload, logged)) for of in ratios.values()]
         rows.append([title_of(workload), *cells, *extra])
-    return table(["workload", *servers, *(["ratio"] if more else [])], rows)
+    return table(["workload", *servers, *ratios], rows)
+
+
+def ratios_of(results: Results) -> Ratios:
+    """The ratios that there are: to the best of the others, and to what we were before."""
+    known: Ratios = {"ratio": results.ratio, "to before": results.change}
+    return {
+        name: of
+        for name, of in known.items()
+        if any(of(row.workload, row.logged) is not None for row in results.timed)
+    }
 
 
 def ratio_text(ratio: float | None) -> str:
@@ -130,7 +141,7 @@ def timed_lines(results: Results) -> Iterator[str]:
             continue
         yield f"### Processor time per request, µs ({what})"
         yield ""
-        yield from matrix(results, logged, processor_cell, ratio=True)
+        yield from matrix(results, logged, processor_cell, ratios_of(results))
         yield ""
         yield f"### Requests per second ({what})"
         yield ""

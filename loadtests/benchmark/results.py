@@ -11,6 +11,9 @@ from statistics import median
 SHAPE = 1  # of the JSON; results of another shape are not compared
 OURS = "mpserve"
 FLOOR = "floor"
+BEFORE = "mpserve-before"  # as it was at another commit
+TRUSTING = "mpserve-1s"  # which believes for a second what it has seen of a file, as lighttpd does
+KIN = (BEFORE, TRUSTING)  # they are not among the others, of which one is the best
 
 # Shares of a measurement beyond which it says more about the machine than about the server.
 MUCH_WAITING = 0.1
@@ -91,14 +94,19 @@ class Results:
 
     def ratio(self, workload: str, logged: bool) -> float | None:
         """Our processor time over that of the best of the others, in this run."""
+        others = [name for name in self.versions if name not in (OURS, FLOOR, *KIN)]
+        return self._over(others, workload, logged)
+
+    def change(self, workload: str, logged: bool) -> float | None:
+        """Our processor time over what it was before, in this run."""
+        return self._over([BEFORE], workload, logged)
+
+    def _over(self, servers: Iterable[str], workload: str, logged: bool) -> float | None:
+        """Our processor time over that of the best of `servers`."""
         ours = self.find(workload, logged, OURS)
-        others = [
-            row.middle("processor_us")
-            for server in self.versions
-            if server not in (OURS, FLOOR)
-            and (row := self.find(workload, logged, server)) is not None
-        ]
-        return ours.middle("processor_us") / min(others) if ours and others else None
+        found = [self.find(workload, logged, server) for server in servers]
+        times = [row.middle("processor_us") for row in found if row is not None]
+        return ours.middle("processor_us") / min(times) if ours and times else None
 
     def note(self, text: str) -> None:
         """Keeps a remark for the report, once."""

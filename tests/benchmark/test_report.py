@@ -23,7 +23,7 @@ def test_columns_stand_under_each_other() -> None:
 
 
 def test_a_line_has_every_server_and_ends_in_the_ratio() -> None:
-    lines = report.matrix(results(), False, report.processor_cell, ratio=True)
+    lines = report.matrix(results(), False, report.processor_cell, report.ratios_of(results()))
 
     assert [
         "| workload                       | floor | nginx | lighttpd | mpserve | ratio |",
@@ -34,7 +34,7 @@ def test_a_line_has_every_server_and_ends_in_the_ratio() -> None:
 
 
 def test_a_server_that_was_not_measured_this_way_has_no_column() -> None:
-    lines = report.matrix(results(), True, report.processor_cell, ratio=True)
+    lines = report.matrix(results(), True, report.processor_cell, report.ratios_of(results()))
 
     assert "| workload  | lighttpd | mpserve | ratio |" == lines[0]
 
@@ -52,7 +52,7 @@ def test_without_us_there_is_no_ratio() -> None:
     taken = results()
     taken.timed = [row for row in taken.timed if row.server != "mpserve"]
 
-    line = report.matrix(taken, False, report.processor_cell, ratio=True)[0]
+    line = report.matrix(taken, False, report.processor_cell, report.ratios_of(taken))[0]
 
     assert "| workload                       | floor | nginx | lighttpd |" == line
 

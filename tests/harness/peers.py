@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -265,11 +266,17 @@ def prepare_http_server(plan: Plan) -> list[str]:
     return [sys.executable, "-m", "http.server", *options, str(plan.port)]
 
 
-def prepare_mpserve(plan: Plan) -> list[str]:
+def prepare_mpserve(
+    plan: Plan,
+    launcher: Sequence[str] = (sys.executable, "-m", "mpserve"),
+    options: Sequence[str] = (),
+) -> list[str]:
     return [
-        *(sys.executable, "-m", "mpserve"),
+        *launcher,
+        *options,
         *("--bind", f"{HOST}:{plan.port}"),
         *("--workers", str(plan.workers)),
+        *("--max-connections", str(CONNECTIONS)),
         *("--access-log", str(plan.access_log) if plan.access_log else "off"),
         str(plan.root),
     ]
@@ -311,6 +318,13 @@ PEERS: dict[str, Recipe] = {
     "apache2": Recipe(prepare_apache2, "apache2", ("-v",)),
     "http.server": Recipe(prepare_http_server, "", ("--version",), "http.server"),
 }
+
+
+def mpserve_by(python: str, source: Path = PROJECT, options: Sequence[str] = ()) -> Recipe:
+    """One that is run by another interpreter, from other sources, or with other settings."""
+    launcher = ("env", f"--chdir={source}", python, "-m", "mpserve")
+    prepare = partial(prepare_mpserve, launcher=launcher, options=options)
+    return Recipe(prepare, "env", (*launcher[1:], "--version"))
 
 
 def recipe_of(name: str) -> Recipe:

@@ -13,7 +13,7 @@ complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l no-any-root -d '
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l bind -d 'HOST:PORT, [IPv6]:PORT, PORT (on 127.0.0.1), :PORT (every address, IPv6 and IPv4) or unix:/path. Port 0 picks a free one. Repeatable.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l workers -d 'Worker processes; auto: one for each processor it may use, CPU quota included.' -x -a 'auto'
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l backlog -d 'Connections that may wait to be accepted, in each listening socket.' -x
-complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l max-connections -d 'Connections of each worker; fewer where its open files do not suffice, two for each. When nine tenths are taken, the longest idle ones are closed.' -x
+complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l max-connections -d 'Connections of each worker; fewer where its open files do not suffice. When nine tenths are taken, the longest idle ones are closed.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l pid-file -d 'File for the process ID of the master.' -r -F
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l admin -d 'Where the master answers /metrics, /healthz, /readyz and /status: a loopback address or unix:/path.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l affinity -d 'Keep each worker on one processor of its own.'
@@ -41,7 +41,7 @@ complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l graceful-timeout
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l shutdown-delay -d 'To go on serving after TERM, for load balancers that have to hear of it first.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l hang-timeout -d 'For a worker that shows no life, before another takes its place.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l cache-size -d 'Memory for files and for answers, each; 0: each is made anew for every request.' -x
-complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l cache-files -d 'Open files, for files and for answers, each; and as many directories.' -x
+complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l cache-files -d 'Open files, for large ones, for answers and for small ones, each; and as many directories.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l cache-valid -d 'Seconds for which a change in the file system may go unnoticed; 0: none does.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l config -d 'Settings by their names, in TOML: keepalive_timeout = 60. Flags and variables beat it.' -r -F
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l check -d 'Check the settings and ROOT and exit: 0 if all is well, else 2.'

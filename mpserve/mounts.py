@@ -1,0 +1,84 @@
+"""Mounts: where a directory's time stamps tell that its names have changed, and when something else is mounted.
+
+What lies in a directory is found again without asking for its name as long as the directory has not changed.
+That holds where the file system is one of this machine's own: a name that comes, goes or leads elsewhere sets
+the times of its directory there, whoever did it. What it does not show is another file that is mounted over a
+name; that the kernel tells whoever polls the list of mounts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Iterator
+from typing import Final
+
+# The list of this process's mounts, proc_pid_mountinfo(5).
+MOUNTS: Final = "/proc/self/mountinfo"
+# Elsewhere times may come from another machine, late or not at all. btrfs is not found: its devices are not
+# those of the list.
+TELLING: Final = frozenset(
+    {
+        b"ext2",
+        b"ext3",
+        b"ext4",
+        b"xfs",
+        b"f2fs",
+        b"tmpfs",
+        b"overlay",
+        b"squashfs",
+        b"erofs",
+        b"iso9660",
+    }
+)
+
+
+class Mounts:
+    """The mounts that this process sees. It has to be made before the sandbox, which hides the list."""
+
+    __slots__ = ("_fd", "_poll", "_telling")
+
+    def __init__(self, path: str = MOUNTS) -> None:
+        self._fd: int | None = None
+        self._poll = select.poll()
+        self._telling: frozenset[int] = frozenset()
+        with contextlib.suppress(OSError):  # then nothing is known, and every name is asked for
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._poll.register(self._fd, select.POLLPRI)
+            self._read()
+
+    def __repr__(self) -> str:
+        return f"<Mounts {len(self._telling)} devices tell>"
+
+    def __del__(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+
+    def tell(self, device: int) -> bool:
+        """Whether directories on `device` (st_dev) show in their time stamps that their names have changed."""
+        return device in self._telling
+
+    def changed(self) -> bool:
+        """Whether anything has been mounted or unmounted since this was last asked. A system call."""
+        if not self._poll.poll(0):
+            return False
+        self._telling = frozenset()
+        with contextlib.suppress(OSError):
+            self._read()
+        return True
+
+    def _read(self) -> None:
+        assert self._fd is not None
+        with open(self._fd, "rb", closefd=False) as file:
+            file.seek(0)
+            self._telling = frozenset(telling(file.read()))
+
+
+def telling(table: bytes) -> Iterator[int]:
+    """The devices in `table` whose directories tell, as a file of the kind of MOUNTS names them."""
+    for line in table.splitlines():
+        mount, _, source = line.partition(b" - ")
+        if source.partition(b" ")[0] in TELLING:
+            major, _, minor = mount.split(b" ", 3)[2].partition(b":")
+            yield os.makedev(int(major), int(minor))
