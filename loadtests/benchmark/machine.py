@@ -54,13 +54,13 @@ def parse_list(text: str) -> frozenset[int]:
     return frozenset(numbers)
 
 
-def describe(client: str, python: str) -> dict[str, str]:
-    """What a reader has to know to compare the figures with others."""
+def describe(client: str, interpreter: str = "") -> dict[str, str]:
+    """What a reader has to know to compare the figures with others; `interpreter`, if it is not this one."""
     return {
         "processor": f"{model()}, {os.cpu_count()} processors",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()} ({platform.machine()})",
-        "Python": python,
+        "Python": interpreter or python(),
         "client": client,
     }
 

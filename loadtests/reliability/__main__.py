@@ -87,7 +87,7 @@ def write_documents(*, check: bool) -> int:
 
 def measure(options: argparse.Namespace) -> Results:
     """The whole run."""
-    described = machine.describe("plain sockets, 2 processes", machine.python())
+    described = machine.describe(client="plain sockets, 2 processes")
     command = shlex.join(["./scripts/reliability", *sys.argv[1:]])
     results = Results(machine.now(), command, described, settings(options), {})
     if (busy := machine.other_work()) > BUSY:
