@@ -1,4 +1,4 @@
-"""scripts/fuzz: requests that nobody would write, for as long as one likes; or one of them again."""
+"""scripts/fuzz: requests that nobody would write, for as long as one likes; one of them again; or trees that change."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loadtests.reliability import lasting
 from tests.fuzz.campaign import Campaign, run
+from tests.fuzz.races import race
 from tests.harness.server import REPOSITORY, Server
 
 FINDINGS = REPOSITORY / "build" / "fuzz"
@@ -21,6 +22,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
     made.add_argument("--seed", type=int, default=0, help="other numbers, other cases (0)")
     made.add_argument("--case", type=int, help="this case alone")
+    made.add_argument(
+        "--races",
+        action="store_true",
+        help="each way to open a path, for so long, while links take its place",
+    )
     made.add_argument("--json", type=Path, metavar="FILE", help="keep the result here")
     return made
 
@@ -47,6 +53,8 @@ def fuzz(seconds: float, seed: int, case: int | None = None) -> Campaign:
 def main() -> int:
     """The exit status: 1 if anything was found."""
     options = parser().parse_args()
+    if options.races:
+        return 0 if race(options.seconds) else 1
     campaign = fuzz(options.seconds, options.seed, options.case)
     for finding in campaign.findings:
         print(f"case {finding.number}: {finding.what}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mpserve.linux import have_openat2
 from tests.harness.server import Server
+from tests.harness.strace import needs_strace, traced
 from tests.harness.until import until
 from tests.process.conftest import REQUEST, Serve, answer, connect, content, get
 
@@ -73,7 +73,42 @@ def test_without_descriptors_clients_are_told_to_come_back_and_later_served(serv
     assert len(re.findall("cannot accept: Too many open files", server.stderr)) == 1
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@needs_strace
+@pytest.mark.parametrize("error", ["ENFILE", "ENOBUFS", "ENOMEM"])
+def test_while_the_system_has_no_socket_to_give_clients_wait_for_one(
+    serve: Serve, tmp_path: Path, error: str
+) -> None:
+    server = serve("--workers", "1", "--access-log", "off")
+    (worker,) = server.workers()
+    with ThreadPoolExecutor(1) as pool:
+        with traced(worker, tmp_path / "trace", f"--inject=accept4:error={error}"):
+            asked = pool.submit(content, server, "/hello.txt")
+            server.wait_for_line("cannot accept: ")
+            with pytest.raises(TimeoutError):
+                asked.result(timeout=0.5)
+
+        assert asked.result() == HELLO
+    assert (tmp_path / "trace").read_text().count("(INJECTED)") < 10  # it does not spin
+    assert server.stderr.count("cannot accept") == 1
+
+
+@needs_strace
+@pytest.mark.skipif(not have_openat2(), reason="openat2 cannot be used here")
+@pytest.mark.parametrize("error", ["EMFILE", "ENFILE", "ENOMEM"])
+def test_a_file_that_cannot_be_opened_for_want_of_room_is_for_another_time(
+    serve: Serve, tmp_path: Path, error: str
+) -> None:
+    server = serve("--workers", "1", "--access-log", "off")
+    (worker,) = server.workers()
+    assert get(server, "/none").status == 404  # now it knows that there is openat2
+    with traced(worker, tmp_path / "trace", f"--inject=openat2:error={error}"):
+        refused = get(server, "/hello.txt")
+
+    assert (refused.status, refused.getheader("Retry-After")) == (503, "1")
+    assert content(server, "/hello.txt") == HELLO
+
+
+@needs_strace
 def test_while_a_file_comes_from_a_slow_disk_others_are_served(
     serve: Serve, root: Path, tmp_path: Path
 ) -> None:
@@ -83,25 +118,16 @@ def test_while_a_file_comes_from_a_slow_disk_others_are_served(
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     assert content(server, "/hello.txt") == HELLO
-    # The threads read by pread; what asks whether the disk is needed is another call.
-    inject = "--inject=pread64:delay_enter=300000"
-    command = ["strace", "-f", "-q", "-o", str(tmp_path / "trace"), "-p", str(worker), inject]
-    with subprocess.Popen(command) as tracing, ThreadPoolExecutor(1) as pool:
-        assert until(lambda: b"TracerPid:\t0\n" not in status_of(worker))
-        try:
+    with ThreadPoolExecutor(1) as pool:
+        # The threads read by pread; what asks whether the disk is needed is another call.
+        with traced(worker, tmp_path / "trace", "--inject=pread64:delay_enter=300000"):
             cold = pool.submit(content, server, "/big")
             assert until(lambda: len(os.listdir(f"/proc/{worker}/task")) > 1)
             served = 0
             while not cold.done():
                 assert content(server, "/hello.txt") == HELLO
                 served += 1
-        finally:
-            tracing.terminate()
 
-    assert served > 1
-    assert cold.result() == (root / "big").read_bytes()
+        assert served > 1
+        assert cold.result() == (root / "big").read_bytes()
     assert "pread64(" in (tmp_path / "trace").read_text()
-
-
-def status_of(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/status").read_bytes()

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.harness.server import Server
+from tests.harness.strace import needs_strace, traced
 from tests.harness.until import until
 from tests.process.conftest import REQUEST, Serve, answer, connect, content
 
@@ -268,25 +269,15 @@ def test_of_many_idle_connections_the_longest_idle_one_goes(
     assert content(server, "/hello.txt") == HELLO
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@needs_strace
 def test_interrupted_and_partial_writes_change_no_octet(serve: Serve, tmp_path: Path) -> None:
     server = serve("--workers", "1", "--access-log", "off")
     (worker,) = server.workers()
-    inject = "--inject=sendfile:error=EINTR:when=2+3"
-    command = ["strace", "-f", "-q", "-o", str(tmp_path / "trace"), "-p", str(worker), inject]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracing:
-        try:
-            assert until(lambda: is_traced(worker) or tracing.poll() is not None)
-            if tracing.poll() is not None:
-                pytest.skip("strace may not trace here")
-            with reader(server, request("/big", "Connection: close")) as client:
-                heard = hear(client)
-        finally:
-            tracing.terminate()
+    with (
+        traced(worker, tmp_path / "trace", "--inject=sendfile:error=EINTR:when=2+3"),
+        reader(server, request("/big", "Connection: close")) as client,
+    ):
+        heard = hear(client)
 
     assert heard.partition(b"\r\n\r\n")[2] == bytes(range(256)) * 16384
     assert (tmp_path / "trace").read_text().count("(INJECTED)") > 1
-
-
-def is_traced(pid: int) -> bool:
-    return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()

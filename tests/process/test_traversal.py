@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mpserve.linux import have_openat2
 from tests.harness.server import Server
-from tests.harness.until import until
+from tests.harness.strace import needs_strace, traced
 from tests.process.conftest import Serve
+from tests.process.test_sandbox import Filtered, needs_all
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +31,9 @@ TARGETS = (
 ).split()
 LONG = ("/" + "a" * 4096, "/" + "../" * 1000 + "secret", "/" + "%2e%2e/" * 1000 + "secret")
 
+SERVED = "/hello.txt /dir/ / /fifo /big /dir/below/deep.txt /link/deep.txt".split()
+
+OPENS = "--trace=open,openat,openat2"
 OPENED = re.compile(r"\b(open|openat|openat2)\((.*)\) += (-?\d+)")
 
 
@@ -45,6 +45,9 @@ def tempting(root: Path) -> Path:
     (root / "absolute").symlink_to(root.parent / "secret")
     (root / "chain").symlink_to("up")
     (root / "parent").symlink_to("..")
+    (root / "dir/below").mkdir()
+    (root / "dir/below/deep.txt").write_bytes(b"deep\n")
+    (root / "link").symlink_to("dir/below")
     os.mkfifo(root / "fifo")
     with socket.socket(socket.AF_UNIX) as sock:
         place = os.open(root, os.O_PATH)  # a path as short as its address has room for
@@ -91,27 +94,7 @@ def test_what_is_no_file_has_no_content_and_holds_nobody_up(
     assert set(statuses.values()) == {b"404"}
 
 
-@contextmanager
-def opens_of(pid: int, log: Path) -> Iterator[None]:
-    """Let strace write every open of process `pid` to `log`."""
-    command = ["strace", "-f", "-e", "trace=open,openat,openat2", "-o", str(log), "-p", str(pid)]
-    tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-
-    def traced() -> bool:
-        lines = Path(f"/proc/{pid}/status").read_text()
-        return f"TracerPid:\t{tracer.pid}" in lines or tracer.poll() is not None
-
-    try:
-        assert until(traced)
-        if tracer.poll() is not None:
-            pytest.skip("strace may not trace here")
-        yield
-    finally:
-        tracer.terminate()
-        tracer.wait()
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@needs_strace
 @pytest.mark.skipif(not have_openat2(), reason="openat2 cannot be used here")
 @pytest.mark.parametrize(
     ("links", "rule"), [("inside", "RESOLVE_NO_MAGICLINKS"), ("none", "RESOLVE_NO_SYMLINKS")]
@@ -121,8 +104,8 @@ def test_every_open_of_content_is_confined_by_the_kernel(
 ) -> None:
     server = serve("--workers", "1", "--symlinks", links, "--sandbox", "auto", "--listing")
     (pid,) = server.workers()
-    with opens_of(pid, tmp_path / "trace"):
-        for target in (*TARGETS, *LONG, "/hello.txt", "/dir/", "/", "/fifo", "/big"):
+    with traced(pid, tmp_path / "trace", OPENS):
+        for target in (*TARGETS, *LONG, *SERVED, *SERVED):
             ask(server, target)
     opened = OPENED.findall((tmp_path / "trace").read_text())
     # The one without a path only asks whether there is such a call.
@@ -135,3 +118,42 @@ def test_every_open_of_content_is_confined_by_the_kernel(
     # The root alone is opened by its name, and only to be looked up from: O_PATH reads nothing.
     assert {each.split(", ")[1] for each in others} == {f'"{tempting}"'}
     assert [each for each in others if "O_PATH" not in each] == []
+
+
+@needs_strace
+@needs_all
+@pytest.mark.parametrize("links", ["inside", "none"])
+def test_without_openat2_every_open_of_content_goes_name_by_name_and_follows_no_link(
+    tempting: Path, tmp_path: Path, links: str
+) -> None:
+    words = ("--workers", "1", "--symlinks", links, "--listing")
+    with Filtered(38, tempting, *words) as server:
+        (pid,) = server.workers()
+        with traced(pid, tmp_path / "trace", OPENS):
+            for target in (*TARGETS, *LONG, *SERVED, *SERVED):
+                ask(server, target)
+    # The one without a path only asks whether there is such a call.
+    asked = OPENED.findall((tmp_path / "trace").read_text())
+    opened = [each for each in asked if each[:2] != ("openat2", '-1, "", NULL, 0')]
+    arguments = [each.split(", ") for _, each, _ in opened]
+    by_name = [each for each in arguments if each[0] == "AT_FDCWD"]
+    beneath = [each for each in arguments if each[0] != "AT_FDCWD"]
+
+    assert {call for call, _, _ in opened} == {"openat"}
+    assert {each[1] for each in by_name} == {f'"{tempting}"'}
+    assert [each for each in by_name if "O_PATH" not in each[2]] == []
+    assert any('"deep.txt"' in each for each in beneath)
+    assert [each for each in beneath if "/" in each[1] or each[1] == '".."'] == []
+    assert [each for each in beneath if "O_NOFOLLOW" not in each[2]] == []
+
+
+def test_a_file_that_claims_to_be_empty_is(serve: Serve) -> None:
+    # Those of /proc say that they have no octets, and have some when they are read.
+    server = serve("--workers", "1", at=Path("/proc/sys/kernel"))
+    answers = [ask(server, "/ostype") for _ in range(3)]
+
+    for answer in answers:
+        head, _, content = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\nContent-Length: 0" in head
+        assert content == b""
