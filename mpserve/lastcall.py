@@ -18,7 +18,7 @@ TABLES: Final = ("/proc/net/tcp", "/proc/net/tcp6")
 # A table that is longer (octets, 150 for a connection) is that of a busy machine: somebody may well wait, and
 # to read on would hold up those who are served.
 LONGEST: Final = 256 * 1024
-READ_SIZE: Final = 64 * 1024
+READ_SIZE: Final = 64 * 1024  # as much as the kernel makes at once, or more
 
 
 def half_open_at(ports: Iterable[int]) -> re.Pattern[bytes]:
@@ -59,11 +59,12 @@ class LastCall:
             os.close(self._tables.pop())
 
     def _is_awaited_in(self, table: int) -> bool:
-        text = bytearray()
+        place = 0
         with contextlib.suppress(OSError):
-            while piece := os.pread(table, READ_SIZE, len(text)):
-                text += piece
-                if len(text) > LONGEST:
+            # The kernel gives whole lines.
+            while piece := os.pread(table, READ_SIZE, place):
+                place += len(piece)
+                if place > LONGEST or self._pattern.search(piece):
                     return True
-            return self._pattern.search(text) is not None
+            return False
         return True

@@ -137,7 +137,6 @@ class Worker:
         self.crowd = Crowd(self.connections, self._most(caches), config.timeouts)
         self.acceptor = Acceptor(self, self.crowd, row, listeners)
         self.refuge: Refuge | None = None  # None: nothing keeps us from the root
-        self._listen_until = 0.0  # monotonic seconds, while draining
         self._signals: list[int] = []
         self._wakeup = -1
         self._life = -1
@@ -201,20 +200,24 @@ class Worker:
             return
         self.draining = True
         self.batch.stop()
-        self._listen_until = self.loop.now + min(LAST_ACCEPT, limit)
+        self.loop.later(min(LAST_ACCEPT, limit), self.stop_listening)
         self.loop.later(0.0, self.look_for_latecomers)
         for connection in list(self.connections):
             connection.on_drain()
 
     def look_for_latecomers(self) -> None:
-        """Listen as long as somebody may have connected whom we cannot accept yet."""
-        if self.loop.now < self._listen_until and self.acceptor.is_awaited():
+        """Stop listening before its time if nobody can have connected whom we cannot accept yet."""
+        if self.acceptor.closed:
+            return
+        if self.acceptor.is_awaited():
             self.loop.later(LOOK_FOR_LATECOMERS, self.look_for_latecomers)
         else:
             self.stop_listening()
 
     def stop_listening(self) -> None:
         """Take what has connected, and close our copies of the listening sockets."""
+        if self.acceptor.closed:
+            return
         try:
             self.acceptor.close()
             if self.refuge is not None:

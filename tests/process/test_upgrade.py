@@ -19,7 +19,7 @@ from tests.harness.until import until
 from tests.process.conftest import REQUEST, Serve, answer, connect, content
 from tests.process.test_admin import admin_port, page, status
 from tests.process.test_sandbox import needs_all
-from tests.process.traffic import Traffic, downloading, rest
+from tests.process.traffic import Traffic, downloading, refused, rest
 
 pytestmark = pytest.mark.slow
 
@@ -356,6 +356,31 @@ def test_a_server_whose_new_code_has_failed_can_be_stopped(
     upgradable.wait_for_line("the new code failed")
     upgradable.signal(number)
 
+    assert upgradable.wait() == 0
+
+
+def test_failed_code_ends_what_does_not_end_and_leaves_nothing_behind(
+    root: Path, code: Path, tmp_path: Path
+) -> None:
+    pid_file, path = tmp_path / "pid", tmp_path / "socket"
+    words = ("--workers", "1", "--pid-file", str(pid_file), "--bind", f"unix:{path}")
+    with Upgradable(root, code, *words) as server:
+        fail(server, code)
+        (hung,) = server.workers()
+        os.kill(hung, signal.SIGSTOP)
+        server.signal(signal.SIGINT)
+
+        assert server.wait() == 0
+        assert (pid_file.exists(), path.exists()) == (False, False)
+
+
+def test_nobody_is_let_in_any_more_when_failed_code_stops(upgradable: Server, code: Path) -> None:
+    with downloading(upgradable) as client:
+        fail(upgradable, code, BROKEN_LATER)
+        upgradable.signal(signal.SIGTERM)
+
+        assert until(lambda: refused(upgradable.port))
+        assert rest(client) > 1_000_000
     assert upgradable.wait() == 0
 
 
