@@ -11,6 +11,7 @@ TOP = Path(__file__).parents[1]
 DOCS = TOP / "docs"
 PAGES = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)")
+TEST = re.compile(r"`(?=tests/|::)(tests/[\w/]+\.py)?(?:::(\w+))?`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
@@ -43,3 +44,14 @@ def test_every_page_is_in_the_table_of_contents(index: Path) -> None:
     pages = set(index.parent.glob("*.md")) | set(index.parent.glob("*/README.md"))
 
     assert pages - {index} <= listed
+
+
+def test_every_test_that_a_promise_names_is_there() -> None:
+    missing = []
+    file = Path()
+    for name, function in TEST.findall((DOCS / "security.md").read_text()):
+        file = TOP / name if name else file
+        if not file.is_file() or (function and f"def {function}(" not in file.read_text()):
+            missing.append(f"{file.name}::{function}")
+
+    assert missing == []

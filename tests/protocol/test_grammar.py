@@ -140,6 +140,50 @@ def test_dates_are_those_of_the_standard_library(epoch: int) -> None:
     assert parse_http_date(moment.strftime("%a %b %e %H:%M:%S %Y").encode(), NOW) == epoch
 
 
+PIECES = [
+    b"",
+    b"Mon",
+    b"Monday",
+    b", ",
+    b"00",
+    b"31",
+    b" 3",
+    b"-",
+    b"Feb",
+    b"94",
+    b"24:00:00",
+    b"GMT",
+    b"\0",
+    b"\xff",
+]
+
+
+@st.composite
+def nearly_dates(draw: st.DrawFn) -> bytes:
+    """A date in any of its forms, of which one piece is something else."""
+    moment = datetime.fromtimestamp(draw(st.integers(at(1900), at(2100))), UTC)
+    form = draw(st.sampled_from(["%a, %d %b %Y %X GMT", "%A, %d-%b-%y %X GMT", "%a %b %e %X %Y"]))
+    value = moment.strftime(form).encode()
+    start = draw(st.integers(0, len(value)))
+    end = draw(st.integers(start, min(len(value), start + 9)))
+    return value[:start] + draw(st.sampled_from(PIECES)) + value[end:]
+
+
+@pytest.mark.slow
+@settings(derandomize=True, deadline=None, max_examples=1000)
+@given(nearly_dates() | st.binary(max_size=30))
+def test_what_is_nearly_a_date_is_another_date_or_none(value: bytes) -> None:
+    epoch = parse_http_date(value, NOW)
+    if epoch is None:
+        return  # which texts are none is for the tables above to say
+
+    again = http_date(epoch)
+    assert parse_http_date(again, NOW) == epoch
+    # The name of the day says nothing that the date does not; a leap second is the next one's beginning.
+    if len(value) == len(again) and not value.endswith(b":60 GMT"):
+        assert again[5:] == value[5:]
+
+
 # --- Entity tags ----------------------------------------------------------------------------------
 
 
