@@ -59,6 +59,7 @@ def tell(estate: Estate) -> Told:
         "life": estate.pipes.life,
         "relay": estate.relay.ends,
         "admin": tell_admin(estate.admin, estate.edition.config.admin),
+        "graceful": estate.edition.config.timeouts.graceful,
         "started": estate.started,
         "began": estate.began,
         "totals": estate.scoreboard.gone(),

@@ -8,9 +8,11 @@ but the standard library: it has to work where nothing else does.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from errno import ECANCELED
@@ -20,6 +22,8 @@ from mpserve.upgrade import State, inherited
 
 # systemd hears this often (seconds) that the service lives.
 SIGN_OF_LIFE: Final = 1.0
+# Workers end by themselves at the limit of a graceful stop; this much later (seconds) they are killed.
+KILL_MARGIN: Final = 1.0
 EXIT_ABANDONED: Final = 1  # the new code failed, and the last worker of the old is gone
 
 HEARD: Final = frozenset(
@@ -37,6 +41,9 @@ HEARD: Final = frozenset(
 LOG_FLAGS: Final = (
     os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 )
+# linux: SO_BINDTOIFINDEX, and the number of an interface that nothing comes from; see `listeners`.
+SO_BINDTOIFINDEX: Final = 62
+NO_INTERFACE: Final = 2**31 - 1
 
 
 def carry_on(serve: Callable[[], int]) -> int:
@@ -59,6 +66,7 @@ class Vigil:
     def __init__(self, state: State) -> None:
         self.state = state
         self.stopping = False
+        self.kill_at = math.inf  # monotonic seconds: when stopping has lasted too long
         # The image that has failed may have reaped some.
         state.bury([pid for pid in self.workers if not is_child(pid)])
 
@@ -79,7 +87,12 @@ class Vigil:
             heard = signal.sigtimedwait(HEARD, SIGN_OF_LIFE)
             notify("WATCHDOG=1")
             self.hear(signal.SIGCHLD if heard is None else heard.si_signo)
-        return 0 if self.stopping else EXIT_ABANDONED
+            if time.monotonic() >= self.kill_at:
+                signal_all(self.workers, signal.SIGKILL)
+        if not self.stopping:
+            return EXIT_ABANDONED
+        self.tidy()
+        return 0
 
     def hear(self, number: int) -> None:
         """Do what a signal asks for."""
@@ -141,12 +154,35 @@ class Vigil:
         gracefully = number == signal.SIGTERM and not self.stopping
         if not self.stopping:
             for listener in self.state.told["listeners"]:
-                for fd in listener["fds"]:
-                    os.close(fd)
+                close(listener)
         self.stopping = True
-        for pid in self.workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM if gracefully else signal.SIGQUIT)
+        self.kill_at = time.monotonic() + KILL_MARGIN
+        if gracefully:
+            self.kill_at += self.state.told["graceful"]
+        signal_all(self.workers, signal.SIGTERM if gracefully else signal.SIGQUIT)
+
+    def tidy(self) -> None:
+        """Remove what is ours in the file system."""
+        paths = [listener["path"] for listener in self.state.told["listeners"]]
+        for path in (*paths, self.state.told["pid_path"]):
+            if path is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Send a signal to all of them that are there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def close(listener: dict[str, Any]) -> None:
+    """Close our copies; unless systemd keeps some too, refuse whoever comes from now on (see `listeners`)."""
+    for fd in listener["fds"]:
+        with contextlib.suppress(OSError), socket.socket(fileno=fd) as sock:
+            if listener["key"] and not listener["shared"] and "NOTIFY_SOCKET" not in os.environ:
+                sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NO_INTERFACE)
 
 
 def is_child(pid: int) -> bool:

@@ -264,6 +264,26 @@ def test_term_waits_for_clients_that_the_kernel_does_not_show_yet(serve: Serve) 
     assert server.wait() == 0
 
 
+BLIND = """
+import sys
+from mpserve.acceptor import Acceptor
+def is_awaited(self):
+    raise MemoryError
+Acceptor.is_awaited = is_awaited
+from mpserve.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_term_is_heeded_where_nobody_can_be_looked_for(root: Path) -> None:
+    server = Server(root, "--workers", "1", "--graceful-timeout", "3600")
+    server.command = (sys.executable, "-c", BLIND, *server.command[3:])
+    with server:
+        server.stop()
+
+    assert server.returncode == 0
+
+
 def refused(server: Server) -> bool:
     try:
         connect(server).close()
