@@ -163,10 +163,13 @@ class Vigil:
 
     def tidy(self) -> None:
         """Remove what is ours in the file system."""
-        paths = [listener["path"] for listener in self.state.told["listeners"]]
-        for path in (*paths, self.state.told["pid_path"]):
-            if path is not None:
-                with contextlib.suppress(OSError):
+        told = self.state.told
+        ours = [(each["path"], each["inode"]) for each in told["listeners"] if each["path"]]
+        if told["pid_path"] is not None:
+            ours.append((told["pid_path"], os.fstat(told["pid_file"]).st_ino))
+        for path, inode in ours:
+            with contextlib.suppress(OSError):
+                if os.stat(path).st_ino == inode:
                     os.unlink(path)
 
 
