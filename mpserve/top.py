@@ -59,6 +59,10 @@ def parser() -> Words:
 def main(argv: Sequence[str]) -> int:
     """Do what `argv` says; the exit status. Raises ConfigError."""
     said = parser().parse_args(argv)
+    try:
+        import psutil  # noqa: F401, PLC0415  # costly, and no business of a server
+    except ImportError:
+        raise ConfigError("top: psutil is not installed: pip install psutil") from None
     server = Server(master_pid(said.pid, said.pid_file))
     if said.json:
         print(json.dumps(for_programs(*two_readings(server)), indent=1))
@@ -94,7 +98,7 @@ def master_pid(pid: int | None, pid_file: str | None) -> int:
 
 def running_masters() -> list[int]:
     """The process IDs of all servers on this machine."""
-    import psutil  # noqa: PLC0415  # costly, and no business of a server
+    import psutil  # noqa: PLC0415  # as above
 
     # The kernel keeps 15 octets of a name.
     found = {
@@ -137,7 +141,7 @@ def open_scoreboard(pid: int) -> Scoreboard:
         raise ConfigError(f"top: there is no process {pid}") from None
     except PermissionError:
         raise ConfigError(
-            f"top: no right to look into process {pid}: it is another user's"
+            f"top: no right to look into process {pid}: only its user and root have it"
         ) from None
     if not boards:
         raise ConfigError(f"top: process {pid} is no master of a server")

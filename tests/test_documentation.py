@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     ]
 
     assert dead == []
+
+
+def test_the_changelog_says_everything_once() -> None:
+    text = (TOP / "CHANGELOG.md").read_text()
+    lines = Counter(line for line in text.splitlines() if len(line) > 20)
+    bullets = Counter(" ".join(each.split()[:4]) for each in text.split("\n- ")[1:])
+
+    assert [each for each, count in (lines + bullets).items() if count > 1] == []
 
 
 @pytest.mark.parametrize("index", [DOCS / "README.md", DOCS / "deploy" / "README.md"])

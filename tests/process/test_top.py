@@ -182,6 +182,23 @@ def test_what_cannot_be_shown_is_one_line_and_status_2(words: list[str], complai
     assert (2, f"mpserve: error: {complaint}\n", "") == (done.returncode, done.stderr, done.stdout)
 
 
+def test_without_psutil_it_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "psutil.py").write_text("raise ImportError")
+    done = subprocess.run(
+        [*COMMAND, "--once"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    expected = "mpserve: error: top: psutil is not installed: pip install psutil\n"
+    assert (2, expected) == (done.returncode, done.stderr)
+
+
 def test_a_process_that_is_no_server_is_refused() -> None:
     with subprocess.Popen(["sleep", "60"]) as other:
         done = top(str(other.pid))
