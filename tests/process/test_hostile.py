@@ -21,7 +21,8 @@ import pytest
 from tests.harness.server import Server
 from tests.harness.strace import needs_strace, traced
 from tests.harness.until import until
-from tests.process.conftest import REQUEST, Serve, answer, connect, content
+from tests.process.conftest import REQUEST, Serve, answer, connect, content, get
+from tests.streams import small_filesystem
 
 pytestmark = pytest.mark.slow
 
@@ -281,3 +282,21 @@ def test_interrupted_and_partial_writes_change_no_octet(serve: Serve, tmp_path: 
 
     assert heard.partition(b"\r\n\r\n")[2] == bytes(range(256)) * 16384
     assert (tmp_path / "trace").read_text().count("(INJECTED)") > 1
+
+
+def test_a_file_system_that_goes_while_a_file_is_sent_takes_nothing_from_it(
+    serve: Serve, root: Path
+) -> None:
+    whole = random.Random(1).randbytes(4 << 20)
+    with small_filesystem(root / "disk", 8 << 20) as disk:
+        (disk / "file").write_bytes(whole)
+        server = serve("--workers", "1", "--access-log", "off")
+        client = reader(server, request("/disk/file", "Connection: close"))
+        begun = client.recv(100)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        gone = get(server, "/disk/file").status
+        with client:
+            heard = begun + hear(client)
+
+    assert gone == 404
+    assert heard.partition(b"\r\n\r\n")[2] == whole

@@ -110,14 +110,16 @@ def test_every_open_of_content_is_confined_by_the_kernel(
     opened = OPENED.findall((tmp_path / "trace").read_text())
     # The one without a path only asks whether there is such a call.
     confined = [each for call, each, _ in opened if call == "openat2" and not each.startswith("-1")]
-    others = [arguments for call, arguments, _ in opened if call != "openat2"]
+    others = [arguments.split(", ") for call, arguments, _ in opened if call != "openat2"]
 
     assert any('"hello.txt"' in arguments for arguments in confined)
     assert [each for each in confined if "RESOLVE_BENEATH" not in each] == []
     assert [each for each in confined if rule not in each and "NO_SYMLINKS" not in each] == []
-    # The root alone is opened by its name, and only to be looked up from: O_PATH reads nothing.
-    assert {each.split(", ")[1] for each in others} == {f'"{tempting}"'}
-    assert [each for each in others if "O_PATH" not in each] == []
+    # All else is only to be looked up from, as O_PATH reads nothing: the root, and name by name what the caches hold.
+    assert [each for each in others if "O_PATH" not in each[2]] == []
+    assert {name for place, name, *_ in others if place == "AT_FDCWD"} == {f'"{tempting}"'}
+    beneath = [each for each in others if each[0] != "AT_FDCWD"]
+    assert [each for each in beneath if "/" in each[1] or "O_NOFOLLOW" not in each[2]] == []
 
 
 @needs_strace
