@@ -104,9 +104,11 @@ def abandon(estate: Estate) -> None:
 def add_worker(estate: Estate) -> None:
     """One worker more."""
     slots = estate.situation.slots
-    if len(slots) < MOST_WORKERS:
-        slots.append(Slot(len(slots)))
-        logger.info("one worker more: %d", len(slots))
+    if len(slots) == MOST_WORKERS:
+        logger.info("no more than %d workers", MOST_WORKERS)
+        return
+    slots.append(Slot(len(slots)))
+    logger.info("one worker more: %d", len(slots))
 
 
 def remove_worker(estate: Estate) -> None:

@@ -8,6 +8,7 @@ is tested as a table, the others with real processes.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import select
 import signal
@@ -43,6 +44,8 @@ from mpserve.supervision import (
     patience,
 )
 from mpserve.upgrade import State
+
+logger: Final = logging.getLogger("mpserve")
 
 
 class Master:
@@ -156,6 +159,9 @@ class Master:
         for number in signals:
             if number in CHANGES and self.estate.is_changing:
                 self._signals.append(number)  # one change after the other; see `_patience`
+            elif number in FOR_SERVING and self.estate.situation.phase is not Phase.SERVING:
+                name = signal.Signals(number).name
+                logger.warning("%s is not heeded: the server is about to stop", name)
             else:
                 HANDLERS[number](self)
 
@@ -172,18 +178,15 @@ class Master:
 
     def on_hup(self) -> None:
         """Reload."""
-        if self.estate.situation.phase is Phase.SERVING:
-            changes.reload(self.estate, self._load)
+        changes.reload(self.estate, self._load)
 
     def on_ttin(self) -> None:
         """One worker more."""
-        if self.estate.situation.phase is Phase.SERVING:
-            changes.add_worker(self.estate)
+        changes.add_worker(self.estate)
 
     def on_ttou(self) -> None:
         """One worker less."""
-        if self.estate.situation.phase is Phase.SERVING:
-            changes.remove_worker(self.estate)
+        changes.remove_worker(self.estate)
 
     def on_usr1(self) -> None:
         """Open the logs anew, once, for us and for all workers."""
@@ -191,8 +194,7 @@ class Master:
 
     def on_usr2(self) -> None:
         """Upgrade in place."""
-        if self.estate.situation.phase is Phase.SERVING:
-            changes.begin_upgrade(self.estate)
+        changes.begin_upgrade(self.estate)
 
 
 def execute(estate: Estate, action: Action) -> None:
@@ -241,7 +243,7 @@ HANDLERS: Final[dict[int, Callable[[Master], None]]] = {
     signal.SIGUSR1: Master.on_usr1,
     signal.SIGUSR2: Master.on_usr2,
 }
+# What makes no sense for a server that is about to stop.
+FOR_SERVING: Final = frozenset({signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2})
 # What waits until the change that is under way is over.
-CHANGES: Final = frozenset(
-    {signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2}
-)
+CHANGES: Final = FOR_SERVING | {signal.SIGUSR1}

@@ -461,7 +461,9 @@ def about_change(change: Change | None, now: float) -> list[Action]:
 def about_slots(situation: Situation, now: float) -> list[Action]:
     """Keep a worker in every slot of the generation that serves."""
     actions: list[Action] = []
-    room = len(situation.retiring) < MOST_RETIRING * len(situation.slots)
+    # A change replaces them all. Should an upgrade fail, those that it found are to be there still.
+    room = situation.change is None
+    room = room and len(situation.retiring) < MOST_RETIRING * len(situation.slots)
     for slot in situation.slots:
         wanted = slot.worker is None or slot.wants_successor(now, room=room)
         if slot.successor is not None and slot.successor.ready:

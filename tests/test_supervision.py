@@ -218,6 +218,21 @@ def test_a_worn_out_worker_serves_until_another_does(
     assert expected == decide(situation, NOW)
 
 
+@pytest.mark.parametrize(
+    ("wear", "expected"),
+    [
+        pytest.param(Wear.WORN, [], id="it waits for the change"),
+        pytest.param(Wear.USELESS, [Spawn(0, 1)], id="it cannot serve on"),
+    ],
+)
+def test_a_worker_that_a_change_is_about_to_replace_needs_no_successor(
+    wear: Wear, expected: list[object]
+) -> None:
+    situation = serving(working(0, wear=wear), change=change(fresh(0, ready=False)))
+
+    assert expected == decide(situation, NOW)
+
+
 def worn_out(situation: Situation, wear: Wear, age: float, now: float) -> float:
     """Let the worker of the only slot be worn out, ready since `age` seconds; when it will be replaced."""
     worker = situation.slots[0].worker

@@ -231,6 +231,8 @@ def test_a_stop_can_wait_for_the_balancer(serve: Serve) -> None:
     server = serve("--workers", "1", "--shutdown-delay", "1000")
     server.signal(signal.SIGTERM)
     server.wait_for_line("stopping in 1000 s")
+    server.signal(signal.SIGHUP)
+    server.wait_for_line("SIGHUP is not heeded: the server is about to stop")
     served = content(server, "/hello.txt")
     server.signal(signal.SIGTERM)
 
