@@ -145,7 +145,7 @@ def read(span: FileSpan) -> None:
     while place < span.stop:
         try:
             taken = len(os.pread(span.file.fd, READ_SIZE, place))
-        except OSError:
+        except (OSError, MemoryError):  # a thread that died of it would leave its client waiting
             return
         if not taken:
             return

@@ -326,6 +326,40 @@ def test_without_memory_for_an_answer_the_client_is_told_to_come_back(
     assert dialogue.service.starved == 1
 
 
+def out_of_reach(*_: object) -> Resource:
+    return Outcome.OUT_OF_REACH
+
+
+def test_what_is_out_of_reach_is_left_to_another_worker_with_its_octets(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[bytes] = []
+
+    def give(_service: FakeService, _sock: object, octets: bytes) -> bool:
+        given.append(octets)
+        return True
+
+    monkeypatch.setattr(files, "lookup", out_of_reach)
+    monkeypatch.setattr(FakeService, "give", give)
+    dialogue.say(GET + GET)
+
+    assert [each.lower() for each in given] == [(GET + GET).lower()]  # names are made anew
+    assert dialogue.state is State.CLOSED
+    assert dialogue.heard() == b""
+
+
+def test_where_no_worker_takes_it_the_client_is_told_to_come_back(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(files, "lookup", out_of_reach)
+        refused = dialogue.ask(GET)
+    served = dialogue.ask(GET)
+
+    assert (statuses(refused), statuses(served)) == ([503], [200])
+    assert b"\r\nRetry-After: " in refused
+
+
 def test_a_client_that_resets_costs_a_log_line_and_nothing_else(root: Path) -> None:
     service = FakeService(load([str(root)], {}))
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -137,6 +137,21 @@ def test_a_file_that_cannot_be_read_keeps_nobody_waiting(
     assert [1] == called
 
 
+def test_without_memory_to_read_to_nobody_waits_either(
+    reader: ReadAhead, file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pread(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(os, "pread", pread)
+    called: list[int] = []
+    for _ in range(2):
+        reader.fetch(FileSpan(file, 0, SIZE), lambda: called.append(1))
+        wait_for(reader)
+
+    assert [1, 1] == called
+
+
 def test_one_thread_is_enough_as_long_as_one_reads_at_a_time(reader: ReadAhead, file: File) -> None:
     for _ in range(5):
         reader.fetch(FileSpan(file, 0, 100), lambda: None)
