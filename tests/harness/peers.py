@@ -276,7 +276,6 @@ def prepare_mpserve(
         *options,
         *("--bind", f"{HOST}:{plan.port}"),
         *("--workers", str(plan.workers)),
-        *("--max-connections", str(CONNECTIONS)),
         *("--access-log", str(plan.access_log) if plan.access_log else "off"),
         str(plan.root),
     ]
@@ -322,7 +321,9 @@ PEERS: dict[str, Recipe] = {
 
 def mpserve_by(python: str, source: Path = PROJECT, options: Sequence[str] = ()) -> Recipe:
     """One that is run by another interpreter, from other sources, or with other settings."""
-    launcher = ("env", f"--chdir={source}", python, "-m", "mpserve")
+    # A variable, for sources that have no such setting yet.
+    limit = f"MPSERVE_MAX_CONNECTIONS={CONNECTIONS}"
+    launcher = ("env", f"--chdir={source}", limit, python, "-m", "mpserve")
     prepare = partial(prepare_mpserve, launcher=launcher, options=options)
     return Recipe(prepare, "env", (*launcher[1:], "--version"))
 
