@@ -132,8 +132,6 @@ class Master:
         """See what there is to be done, and do it."""
         crew.read_heartbeats(self.estate)
         self.estate.situation.look(now)
-        if self.estate.preflight is not None:
-            self.estate.preflight.look(now)
         for action in decide(self.estate.situation, now):
             execute(self.estate, action)
 

@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ VERSION: Final = 2
 # The version in which the state would be written, for the child that looks whether it could be read.
 FROM: Final = "_MPSERVE_UPGRADE_FROM"
 # The new code has this long (seconds) to show that it can be imported and reads the configuration.
-PREFLIGHT_TIMEOUT: Final = 30.0
+PREFLIGHT_TIMEOUT: Final = 30
 
 
 def command(*more: str) -> list[str]:
@@ -46,20 +45,15 @@ class Preflight:
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
+                preexec_fn=limit_check,  # noqa: PLW1509  # the master has one thread
             )
         except OSError:
             os.close(self._output)
             raise
         self.pid = self._child.pid
-        self._deadline = time.monotonic() + PREFLIGHT_TIMEOUT
 
     def __repr__(self) -> str:
         return f"<Preflight {self.pid}>"
-
-    def look(self, now: float) -> None:
-        """End it when it takes too long."""
-        if now >= self._deadline:
-            self._child.kill()
 
     def end(self, code: int) -> str:
         """It has been reaped: why the new code is not to be used; nothing if it is."""
@@ -68,9 +62,16 @@ class Preflight:
         os.close(self._output)
         if code == 0:
             return ""
-        if code == -signal.SIGKILL:
+        if code == -signal.SIGALRM:
             return "its check did not come to an end"
         return next((line for line in reversed(lines) if line.strip()), f"exit status {code}")
+
+
+def limit_check() -> None:
+    """Let the kernel end this process when it takes too long, whoever is there then: an alarm outlives execve."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.alarm(PREFLIGHT_TIMEOUT)
 
 
 class State:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,13 @@ def answer(client: socket.socket) -> bytes:
             break
         octets += more
     return octets
+
+
+@contextmanager
+def ignored(number: signal.Signals) -> Iterator[None]:
+    """Ignore a signal for a while; who is started meanwhile does so too."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +22,7 @@ import pytest
 from mpserve.sandbox import MEASURES, attempt
 from tests.harness.server import Server
 from tests.harness.until import until
-from tests.process.conftest import Serve, content, get
+from tests.process.conftest import Serve, content, get, ignored
 from tests.process.traffic import Traffic
 
 pytestmark = pytest.mark.slow
@@ -538,16 +538,6 @@ def test_a_worker_that_hangs_does_not_outlive_its_master_for_long(
         assert server.wait() == -signal.SIGKILL
     finally:
         server.kill()
-
-
-@contextmanager
-def ignored(number: signal.Signals) -> Iterator[None]:
-    """Ignore a signal for a while; who is started meanwhile does so too."""
-    before = signal.signal(number, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 # --- A root that is replaced ----------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 
 from tests.harness.server import REPOSITORY, Server
 from tests.harness.until import until
-from tests.process.conftest import REQUEST, Serve, answer, connect, content
+from tests.process.conftest import REQUEST, Serve, answer, connect, content, ignored
 from tests.process.test_admin import admin_port, page, status
 from tests.process.test_sandbox import needs_all
 from tests.process.traffic import Traffic, downloading, refused, rest
@@ -199,6 +199,43 @@ def test_code_that_cannot_be_used_is_refused(
 
     assert content(upgradable, "/hello.txt") == b"hello\n"
     assert before == upgradable.workers()
+
+
+@pytest.fixture
+def hanging(root: Path, code: Path) -> Iterator[Server]:
+    """A server whose new code never comes to an end of its check; an upgrade has begun."""
+    spoil(code, "upgrade.py", "\nPREFLIGHT_TIMEOUT = 2\n")
+    with ignored(signal.SIGALRM):  # as whoever starts us may have it
+        server = Upgradable(root, code, "--workers", "1")
+        server.start()
+    try:
+        spoil(code, "respond.py", "\nwhile True:\n    pass\n")
+        server.signal(signal.SIGUSR2)
+        yield server
+    finally:
+        server.kill()
+
+
+def test_a_check_that_does_not_come_to_an_end_is_ended(hanging: Server) -> None:
+    hanging.wait_for_line("not upgraded, what was served goes on: its check did not come to an end")
+
+    assert content(hanging, "/hello.txt") == b"hello\n"
+
+
+def test_a_check_that_hangs_does_not_outlive_the_master_for_long(hanging: Server) -> None:
+    checks: set[int] = set()
+
+    def checking() -> bool:
+        workers = hanging.workers()
+        children = psutil.Process(hanging.pid).children()
+        checks.update(each.pid for each in children if each.pid not in workers)
+        return bool(checks)
+
+    assert until(checking)
+    os.kill(hanging.pid, signal.SIGKILL)
+    hanging.wait()
+
+    assert until(lambda: not any(map(psutil.pid_exists, checks)))
 
 
 def test_without_an_interpreter_there_is_no_upgrade_and_no_end_either(
