@@ -109,6 +109,9 @@ DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
     "futimesat": (261, None),
     "creat": (85, None),
     "truncate": (76, 45),
+    # and of the logs, which are open for writing: lines may be added, and none be taken away
+    "ftruncate": (77, 46),
+    "fallocate": (285, 47),
     "mkdir": (83, None),
     "mkdirat": (258, 34),
     "rmdir": (84, None),
@@ -144,6 +147,7 @@ _SECOND: Final = 24
 
 _CLONE_THREAD: Final = 0x0001_0000
 _TIOCSTI: Final = 0x5412  # what a terminal's user seems to have typed
+_F_SETFL: Final = 4  # among the flags is O_APPEND
 _X32: Final = 0x4000_0000  # x86-64 with pointers of 32 bits: the same calls by other numbers
 
 Instruction = tuple[int, int, int, int]
@@ -159,11 +163,12 @@ class Architecture:
     clone3: int
     tgkill: int
     ioctl: int
+    fcntl: int
 
 
 ARCHITECTURES: Final = {
-    "x86_64": Architecture(0, 0xC000_003E, clone=56, clone3=435, tgkill=234, ioctl=16),
-    "aarch64": Architecture(1, 0xC000_00B7, clone=220, clone3=435, tgkill=131, ioctl=29),
+    "x86_64": Architecture(0, 0xC000_003E, clone=56, clone3=435, tgkill=234, ioctl=16, fcntl=72),
+    "aarch64": Architecture(1, 0xC000_00B7, clone=220, clone3=435, tgkill=131, ioctl=29, fcntl=25),
 }
 
 
@@ -208,6 +213,7 @@ def _special(architecture: Architecture, pid: int) -> list[Instruction]:
         # A process that aborts, or a fault handler that has had its say, signals itself.
         *_only_if(architecture.tgkill, (_EQUAL, pid), _FIRST),
         *_never_if(architecture.ioctl, (_EQUAL, _TIOCSTI), _SECOND),
+        *_never_if(architecture.fcntl, (_EQUAL, _F_SETFL), _SECOND),
     ]
 
 

@@ -78,6 +78,7 @@ def test_the_numbers_are_those_of_the_kernel(machine: str) -> None:
     special = ARCHITECTURES[machine]
     assert (special.clone, special.tgkill) == (known["clone"], known["tgkill"])
     assert (special.clone3, special.ioctl) == (known["clone3"], known["ioctl"])
+    assert special.fcntl == known["fcntl"]
 
 
 @machines
@@ -119,6 +120,14 @@ def test_nothing_is_typed_into_a_terminal(machine: str) -> None:
 
     assert verdict(machine, ioctl, 2, 0x5412) == REFUSED  # TIOCSTI
     assert verdict(machine, ioctl, 2, 0x5421) == ALLOW  # FIONBIO
+
+
+@machines
+def test_a_log_stays_one_that_is_only_added_to(machine: str) -> None:
+    fcntl = ARCHITECTURES[machine].fcntl
+
+    assert verdict(machine, fcntl, 5, 4) == REFUSED  # F_SETFL
+    assert verdict(machine, fcntl, 5, 3) == ALLOW  # F_GETFL
 
 
 @machines

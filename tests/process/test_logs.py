@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -126,15 +127,24 @@ def test_every_request_is_logged_once_however_often_the_log_is_renamed(
     assert before == after
 
 
+def has_open(pid: int, path: Path) -> bool:
+    """Whether a process has the file open that is there now."""
+    with contextlib.suppress(FileNotFoundError):  # it is not there yet, or no longer open
+        wanted = path.stat()
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            return any(os.path.samestat(os.stat(entry.path), wanted) for entry in entries)
+    return False
+
+
 def test_the_error_log_of_workers_goes_on_in_the_new_file(
     serve: Serve, root: Path, logs: Path
 ) -> None:
     server = serve(*flags(logs), *as_nobody(root))
     (logs / "errors").rename(logs / "errors.1")
     server.signal(signal.SIGUSR1)
-    assert until((logs / "errors").exists)
-    # The master is gone, of which its workers tell. The message waits in front of that in the loop.
     workers = server.workers()
+    assert until(lambda: all(has_open(pid, logs / "errors") for pid in workers))
+    # The master is gone, of which its workers tell.
     os.kill(server.pid, signal.SIGKILL)
 
     def told() -> set[int]:

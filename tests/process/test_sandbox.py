@@ -166,6 +166,38 @@ def test_a_worker_can_do_nothing_but_read_its_root_and_answer(root: Path, links:
     assert served == b"hello\n"
 
 
+# What a worker that somebody has taken over might do to hide it.
+HIDING = """
+import fcntl
+def opened_on(fd, path):
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except OSError:
+        return False
+def probe(worker):
+    log = next(fd for fd in range(3, 100) if opened_on(fd, worker.config.access_log))
+    tell({
+        "cut off": outcome(os.ftruncate, log, 0),
+        "make room": outcome(os.posix_fallocate, log, 0, 4096),
+        "go back": outcome(fcntl.fcntl, log, fcntl.F_SETFL, os.O_NONBLOCK),
+        "open anew": outcome(os.open, worker.config.access_log, os.O_WRONLY),
+        "write": outcome(os.pwrite, log, b"more\\n", 0),
+    })
+"""
+
+
+@needs_all
+def test_a_worker_can_take_no_line_out_of_its_log(root: Path, tmp_path: Path) -> None:
+    log = tmp_path / "access"
+    log.write_bytes(b"what was\n")
+    with Wrapped(HIDING, root, "--sandbox", "require", "--access-log", str(log)) as server:
+        told = server.told()
+        assert isinstance(told, dict)
+
+    assert {each for each, outcome in told.items() if outcome == "done"} == {"write"}
+    assert log.read_bytes() == b"what was\nmore\n"
+
+
 @needs_all
 @needs_root
 def test_nor_can_a_worker_that_is_somebody_else(public: Path) -> None:
