@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests.benchmark.wire import Answer
-from tests.harness.peers import HOST, placed
+from tests.harness.peers import placed
+from tests.harness.recipes import HOST
 
 SOURCE = Path(__file__).with_name("floor.c")
 

@@ -17,6 +17,7 @@ import pytest
 from mpserve import config
 from tests.deploy import images, units
 from tests.harness import peers
+from tests.harness.recipes import SEARCH_PATH
 from tests.harness.server import Server
 from tests.harness.until import until
 
@@ -148,7 +149,7 @@ def test_kubernetes_knows_what_is_added_for_metrics() -> None:
 
 @pytest.mark.slow
 def test_metrics_and_nothing_else_leave_the_pod(tmp_path: Path) -> None:
-    haproxy = shutil.which("haproxy", path=peers.SEARCH_PATH)
+    haproxy = shutil.which("haproxy", path=SEARCH_PATH)
     if haproxy is None:
         pytest.skip("haproxy is not installed")
     for name in ("metrics", "status"):  # a tree that stands for the admin address

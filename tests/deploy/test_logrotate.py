@@ -11,7 +11,7 @@ import pytest
 
 from tests.deploy import units
 from tests.deploy.site import Client
-from tests.harness import peers
+from tests.harness.recipes import SEARCH_PATH
 from tests.harness.server import Server
 from tests.harness.until import until
 
@@ -40,7 +40,7 @@ def here(folder: Path) -> Path:
 
 
 def test_every_answer_is_in_the_old_log_or_in_the_new_one(tmp_path: Path) -> None:
-    program = shutil.which("logrotate", path=peers.SEARCH_PATH)
+    program = shutil.which("logrotate", path=SEARCH_PATH)
     if program is None:
         pytest.skip("logrotate is not installed")
     root, logs = tmp_path / "root", tmp_path / "logs"
