@@ -512,12 +512,8 @@ SEQUENCES = {
 
 @pytest.mark.parametrize("octets", [pytest.param(ALL[name], id=name) for name in ALL])
 def test_a_head_is_answered_alike(pair: Pair, octets: bytes) -> None:
-    pair.check([octets])
-
-
-@pytest.mark.parametrize("octets", [pytest.param(ALL[name], id=name) for name in ALL])
-def test_a_head_is_answered_alike_on_one_connection(pair: Pair, octets: bytes) -> None:
-    pair.check([octets] * 3, [octets * 3], [octets, get(), octets * 2, get() * 2 + octets])
+    """Alone, several times at once, and among others on one connection."""
+    pair.check([octets], [octets * 3], [octets, octets, get(), octets * 2, get() * 2 + octets])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import http.client
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,6 +29,20 @@ def root(tmp_path: Path) -> Path:
     for path in (root / "hello.txt", root / "big"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
     return root
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A root that everybody can find.
+
+    Every session of pytest takes from other users the right to look into the directory of all of them.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        root = Path(directory) / "root"
+        root.mkdir(0o755)
+        (root / "hello.txt").write_bytes(b"hello\n")
+        yield root
 
 
 @pytest.fixture

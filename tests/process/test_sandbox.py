@@ -9,9 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -316,17 +314,6 @@ def test_no_module_is_loaded_while_serving(root: Path, form: str) -> None:
 
 
 # --- Who the workers are --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A root that everybody can find: not all directories above those of pytest are."""
-    with tempfile.TemporaryDirectory() as directory:
-        Path(directory).chmod(0o755)
-        root = Path(directory) / "root"
-        root.mkdir(0o755)
-        (root / "hello.txt").write_bytes(b"hello\n")
-        yield root
 
 
 @needs_root
