@@ -13,12 +13,13 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from mpserve.batch import Batch, Made
 from mpserve.config import Config
 from mpserve.counters import MEMO_MISSES, Counters
-from mpserve.filecache import FileCache, Looked
+from mpserve.filecache import FileCache, Looked, fetch
 from mpserve.loop import Loop
 from mpserve.memo import Prepared
 from mpserve.protocol import target as targets
@@ -38,6 +39,7 @@ from mpserve.transport import (
     Transport,
     Truncated,
 )
+from mpserve.tree import WouldWait
 
 # Steps that one connection may take before the others have their turn: a client that pipelines, or
 # floods, is answered in slices.
@@ -72,6 +74,9 @@ class Reader(Protocol):
 
     def fetch(self, span: FileSpan, then: Callable[[], None]) -> bool:
         """Call `then` when `span` is in memory, or cannot be read; False where there is nobody to do it."""
+
+    def run(self, work: Callable[[], None], then: Callable[[], None]) -> bool:
+        """Call `then` when `work`, which waits for the disk, is done; False where there is nobody to do it."""
 
 
 class Service(Protocol):
@@ -125,6 +130,7 @@ class Connection:
         "_fetching",
         "_head",
         "_service",
+        "_sought",
         "deadline",
         "exchange",
         "first_deadline",
@@ -151,7 +157,10 @@ class Connection:
         self.readable = False
         self.exchange: Exchange | None = None
         self._head: bytes | None = None  # the octets of the next request's head, if it came whole
-        self._fetching = False  # what is to be sent next is being read from the disk
+        self._fetching = (
+            False  # what is to be sent next, or the way to it, is being read from the disk
+        )
+        self._sought: Request | None = None  # what it names has to be looked up on the disk
         self.unread = 0  # octets that were thrown away while LINGERING
 
     def __repr__(self) -> str:
@@ -265,6 +274,8 @@ class Connection:
 
     def _read(self) -> bool:
         """READING and IDLE: answer the next request, from what is here or from what has arrived."""
+        if self._sought is not None:
+            return self._answer_sought(self._sought)
         if self.protocol.buffered and self._take_request():
             return True
         if not self.readable:
@@ -343,6 +354,21 @@ class Connection:
         self._fetching = False
         self.proceed()
 
+    def _seek(self, request: Request, target: targets.Target) -> None:
+        """Have `target` looked up where the loop does not wait for the disk, and answer afterwards."""
+        service = self._service
+        self._sought = request
+        work = partial(fetch, service.config.site, target, service.loop.wall)
+        self._fetching = service.readahead.run(work, self._fetched)
+
+    def _answer_sought(self, request: Request) -> bool:
+        """READING: answer `request` when what it names has been looked up; whether that is so."""
+        if self._fetching:
+            return False
+        self._sought = None
+        self._answer(request, wait=True)
+        return True
+
     def _discard(self) -> bool:
         """LINGERING: read what the client still sends, so that it gets to read our answer.
 
@@ -367,37 +393,43 @@ class Connection:
 
     # What leads from one state to the next.
 
-    def _answer(self, request: Request) -> None:
-        """Make the answer to `request` and begin to send it."""
-        whole, self._head = self._head, None
+    def _answer(self, request: Request, *, wait: bool = False) -> None:
+        """Make the answer to `request` and begin to send it. Without `wait`, a thread goes first to a slow disk."""
         site = self._service.config.site
         looked: Looked | None = None
         try:
             target = targets.parse(request.method, request.target)
             if request.method in (b"GET", b"HEAD"):  # these two alone look a resource up
-                looked = self._look_up(target)
+                looked = self._look_up(target, wait=wait)
                 if looked.resource is Outcome.OUT_OF_REACH and self._hand_over(request):
                     return
             response = respond(request, target, looked.resource if looked else None, site)
         except HTTPError as error:  # the framing was right: the connection may go on
             response = error_response(error.status, site)
             looked = NOTHING_LOOKED_AT
+        except WouldWait:
+            self._seek(request, target)
+            return
         except MemoryError:  # nothing has been sent: it can still be said
             self._service.starve()
             response, looked = unavailable(site), None
+        whole, self._head = self._head, None
         made = self._begin(request, request.line, response)
         if whole is not None and looked is not None:
             batch = self._service.batch
             batch.keep(whole, Made(request, response.status, *made, looked.witnesses))
 
-    def _look_up(self, target: targets.Target) -> Looked:
-        """What `target` names; where descriptors are short, once more after some have been let go."""
+    def _look_up(self, target: targets.Target, *, wait: bool) -> Looked:
+        """What `target` names; where descriptors are short, once more after some have been let go.
+
+        Without `wait`, WouldWait is raised where the disk would be waited for.
+        """
         service = self._service
         site, loop = service.config.site, service.loop
-        looked = service.cache.lookup(site, target, loop, service.out_of_reach)
+        looked = service.cache.lookup(site, target, loop, service.out_of_reach, wait=wait)
         if looked.resource is Outcome.BUSY:
             service.relieve()
-            looked = service.cache.lookup(site, target, loop, service.out_of_reach)
+            looked = service.cache.lookup(site, target, loop, service.out_of_reach, wait=wait)
         service.counters.looked_up(service.cache.hits, service.cache.misses)
         return looked
 

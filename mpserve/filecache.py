@@ -21,6 +21,8 @@ from mpserve.mounts import Mounts
 from mpserve.protocol.message import FileSpan, Piece
 from mpserve.protocol.representation import Found, Outcome, Resource, of_file
 from mpserve.protocol.target import Target
+from mpserve.readahead import has_no_disk, is_cold
+from mpserve.tree import WouldWait
 from mpserve.witness import Place, Sight, Witness, settled, sight_of, witness
 
 # Content up to so many octets is kept in memory and leaves in one call with its head.
@@ -89,8 +91,10 @@ class FileCache:
         target: Target,
         loop: Loop,
         out_of_reach: Callable[[int], bool] = files.never,
+        *,
+        wait: bool = True,
     ) -> Looked:
-        """What `target` names in `site` now; `out_of_reach` as for `files.lookup`."""
+        """What `target` names in `site` now; `out_of_reach` and `wait` as for `files.lookup`."""
         key = (target.segments, target.slash)
         kept = self._kept.get(key)
         if kept is not None and kept.witnesses is not None:
@@ -99,9 +103,9 @@ class FileCache:
                 self.hits += 1
                 return kept
             self._kept.drop(key)
+        opened = files.lookup(site, target, loop.wall, out_of_reach, wait=wait)
+        resource, sight = read(opened, site, loop.wall, wait=wait)
         self.misses += 1
-        opened = files.lookup(site, target, loop.wall, out_of_reach)
-        resource, sight = read(opened, site, loop.wall)
         if not self._kept.keeps or (isinstance(resource, Found) and sight is None):
             return Looked(resource, None)
         file = self._to_hold(opened, resource)
@@ -213,21 +217,33 @@ def looked_at(site: Site, target: Target) -> Iterator[bytes]:
         yield path
 
 
-def read(resource: Resource, site: Site, now: float) -> tuple[Resource, Sight]:
+def fetch(site: Site, target: Target, now: float) -> None:
+    """Look `target` up for nothing but that the way to it, and a small file's content, are in memory afterwards.
+
+    This waits for the disk, and is for a thread.
+    """
+    # Whoever looks it up then finds out what is forbidden, and tells of it.
+    read(files.lookup(site, target, now, lambda _directory: True), site, now)
+
+
+def read(
+    resource: Resource, site: Site, now: float, *, wait: bool = True
+) -> tuple[Resource, Sight]:
     """`resource` with a small file's octets in memory, and what its file looks like; None: it may change unseen.
 
     What is said of a small file is true of the octets that are sent: it is read again if it changed
-    meanwhile. For a larger one, which is sent from its descriptor, nobody can promise that.
+    meanwhile. For a larger one, which is sent from its descriptor, nobody can promise that. Without `wait`,
+    WouldWait is raised where the disk would be waited for.
     """
     if not isinstance(resource, Found):
         return resource, None
     try:
-        return read_file(resource, site, now)
+        return read_file(resource, site, now, wait=wait)
     except OSError:  # whoever sends it will find out
         return resource, None
 
 
-def read_file(found: Found, site: Site, now: float) -> tuple[Found, Sight]:
+def read_file(found: Found, site: Site, now: float, *, wait: bool) -> tuple[Found, Sight]:
     """See `read`."""
     (representation,) = found.representations
     file = representation.source
@@ -240,22 +256,20 @@ def read_file(found: Found, site: Site, now: float) -> tuple[Found, Sight]:
             representation = of_file(file, size, mtime, media_type, now, site.replaced)
         if status.st_size > MOST_IN_MEMORY:
             return Found((representation,)), sight
-        content = read_at_once(file.fd, status.st_size + 1)
-        if content is None:
-            return Found((representation,)), None
+        content = read_whole(file.fd, status.st_size + 1, wait=wait)
         if len(content) == status.st_size and sight_of(os.fstat(file.fd)) == sight_of(status):
             return Found((dataclasses.replace(representation, source=content),)), sight
     return Found((representation,)), None
 
 
-def read_at_once(fd: int, size: int) -> bytes | None:
-    """The first `size` octets, or all there are; None if the disk would be waited for: whoever sends it can."""
+def read_whole(fd: int, size: int, *, wait: bool) -> bytes:
+    """The first `size` octets, or all there are. Without `wait`, WouldWait if the disk would be waited for."""
     buffer = bytearray(size)
     try:
         length = os.preadv(fd, [buffer], 0, os.RWF_NOWAIT)
-    except BlockingIOError:
-        return None
-    except OSError:  # a file system where nobody can tell
+    except OSError as error:  # EAGAIN; or a file system where nobody can tell
+        if not wait and not has_no_disk(fd):
+            raise WouldWait from error
         return os.pread(fd, size, 0)
     return bytes(buffer[:length])
 
@@ -263,6 +277,8 @@ def read_at_once(fd: int, size: int) -> bytes | None:
 def read_spans(pieces: tuple[Piece, ...], witnesses: tuple[Witness, ...]) -> tuple[Piece, ...]:
     """`pieces` with their octets in memory, where those are few and the file is as its witness saw it."""
     if sum(map(len, pieces)) > MOST_IN_MEMORY:
+        return pieces
+    if any(is_cold(piece) for piece in pieces if isinstance(piece, FileSpan)):
         return pieces
     read = tuple(piece if isinstance(piece, bytes) else octets_of(piece) for piece in pieces)
     files = {piece.file for piece in pieces if isinstance(piece, FileSpan)}

@@ -82,19 +82,24 @@ def never(_directory: int) -> bool:
 
 
 def lookup(
-    site: Site, target: Target, now: float, out_of_reach: Callable[[int], bool] = never
+    site: Site,
+    target: Target,
+    now: float,
+    out_of_reach: Callable[[int], bool] = never,
+    *,
+    wait: bool = True,
 ) -> Resource:
     """What `target` names in `site` at `now`, epoch seconds.
 
     `out_of_reach` is asked about the root when something is forbidden: is it this process that may not
-    read there?
+    read there? Without `wait`, WouldWait is raised where the disk would be waited for.
     """
     if not may_be_named(site, target):
         return Outcome.MISSING
     path = b"/".join(target.segments)
     try:
         # By name each time: when the root is replaced, the next request sees the new one.
-        with Tree(site.root) as tree:
+        with Tree(site.root, wait=wait) as tree:
             return _Lookup(site, tree, now, out_of_reach).resource(path, target.slash)
     except OSError as error:
         return _outcome(site, path, error)

@@ -11,6 +11,7 @@ import os
 RESOLVE_NO_MAGICLINKS = 0x02  # ELOOP for a link that is no path, as in /proc/self/fd
 RESOLVE_NO_SYMLINKS = 0x04  # ELOOP for any link
 RESOLVE_BENEATH = 0x08  # EXDEV for any step out of the directory, absolute links included
+RESOLVE_CACHED = 0x20  # EAGAIN where the file system would have to be asked (Linux 5.12)
 
 # The number is the same on every architecture: they share one table for what came after Linux 5.0.
 _NR_OPENAT2 = 437
@@ -59,6 +60,14 @@ def have_openat2() -> bool:
     # is older than the call.
     _openat2(_NR_OPENAT2, -1, b"", None, 0)
     return ctypes.get_errno() == errno.EINVAL
+
+
+@functools.cache
+def have_resolve_cached() -> bool:
+    """Whether RESOLVE_CACHED can be used here."""
+    # A kernel that does not know the rule says EINVAL; one that does finds that there is no such directory.
+    _openat2(_NR_OPENAT2, -1, b".", _how(os.O_PATH, RESOLVE_CACHED), _SIZE_OF_HOW)
+    return ctypes.get_errno() == errno.EBADF
 
 
 _SIZE_OF_HOW = ctypes.sizeof(_OpenHow)

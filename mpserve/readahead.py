@@ -8,6 +8,7 @@ holds no lock of the interpreter.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -16,11 +17,14 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import Final
+from typing import Final, TypeAlias
 
 from mpserve.linux import RAMFS, TMPFS, file_system
 from mpserve.protocol.message import FileSpan
+
+Work: TypeAlias = Callable[[], None]
 
 # Enough for some disks to be slow at once; all that is cold and on a disk that is stuck waits for it.
 THREADS: Final = 4
@@ -86,18 +90,21 @@ class ReadAhead:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._guarded = guarded  # calls, and keeps what is raised there
         self._threads = 0
-        self._wanted: queue.SimpleQueue[tuple[FileSpan, Callable[[], None]] | None]
-        self._wanted = queue.SimpleQueue()
-        self._read: deque[tuple[FileSpan, Callable[[], None]]] = deque()
+        self._wanted: queue.SimpleQueue[tuple[Work, Work] | None] = queue.SimpleQueue()
+        self._done: deque[tuple[Work, Work]] = deque()
         self._under_way = 0
         self._closing = threading.Lock()  # nobody writes to a descriptor that is no longer ours
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<ReadAhead {self._threads} threads, {self._under_way} spans under way>"
+        return f"<ReadAhead {self._threads} threads, {self._under_way} errands under way>"
 
-    def fetch(self, span: FileSpan, then: Callable[[], None]) -> bool:
+    def fetch(self, span: FileSpan, then: Work) -> bool:
         """Call `then` when `span` is in memory, or cannot be read; False where there is nobody to do it."""
+        return self.run(partial(warm_up, span), then)
+
+    def run(self, work: Work, then: Work) -> bool:
+        """Let a thread do `work`, which waits for the disk, then call `then`; False where there is no thread."""
         if self._threads < THREADS and self._threads <= self._under_way:
             thread = threading.Thread(target=self._work, name="readahead", daemon=True)
             try:
@@ -108,16 +115,15 @@ class ReadAhead:
             else:
                 self._threads += 1
         self._under_way += 1
-        self._wanted.put((span, then))
+        self._wanted.put((work, then))
         return True
 
     def on_read(self, _mask: int) -> None:
-        """Some spans have been read."""
+        """Some work has been done."""
         os.eventfd_read(self.fd)
-        while self._read:
-            span, then = self._read.popleft()
+        while self._done:
+            _work, then = self._done.popleft()
             self._under_way -= 1
-            note_warm(span)
             self._guarded(then)
 
     def close(self) -> None:
@@ -131,12 +137,19 @@ class ReadAhead:
     def _work(self) -> None:
         """A thread's life."""
         while (wanted := self._wanted.get()) is not None:
-            read(wanted[0])
-            self._read.append(wanted)
+            with contextlib.suppress(Exception):  # who waits for it will find out
+                wanted[0]()
+            self._done.append(wanted)
             del wanted  # the last to hold the file is to be the loop
             with self._closing:
                 if not self._closed:
                     os.eventfd_write(self.fd, 1)
+
+
+def warm_up(span: FileSpan) -> None:
+    """Bring `span` into memory, and note that it is there."""
+    read(span)
+    note_warm(span)
 
 
 def read(span: FileSpan) -> None:

@@ -6,6 +6,8 @@ do. They go the slow way: they are resolved by reading them one by one, which ma
 when it is done. So what comes out is opened with no link allowed, and a tree that changed meanwhile
 can make a file missing, but cannot show one from outside.
 
+A tree may be asked not to wait for the disk: what the kernel has not in memory is then `WouldWait`.
+
 Where there is no openat2, a walk from descriptor to descriptor that follows no link replaces it.
 """
 
@@ -19,9 +21,11 @@ from typing import Self, TypeVar
 
 from mpserve.linux import (
     RESOLVE_BENEATH,
+    RESOLVE_CACHED,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
     have_openat2,
+    have_resolve_cached,
     openat2,
 )
 
@@ -47,16 +51,22 @@ _CHANGED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EAGAIN}
 _T = TypeVar("_T")
 
 
+class WouldWait(Exception):
+    """The file system would have to be asked, which may take as long as its disk does."""
+
+
 class Tree:
     """The tree beneath the directory that `name` means now, which may itself be a link.
 
     Paths in it are relative, and have neither ".." nor empty names; the root itself is b".".
     """
 
-    __slots__ = ("fd", "name")
+    __slots__ = ("_cached", "fd", "name")
 
-    def __init__(self, name: bytes) -> None:
+    def __init__(self, name: bytes, *, wait: bool = True) -> None:
         self.name = name
+        # What it asks of the kernel beside its own rules; where it may not be asked, the disk is waited for.
+        self._cached = 0 if wait or not have_resolve_cached() else RESOLVE_CACHED
         self.fd = os.open(name, _PARENT)
 
     def __enter__(self) -> Self:
@@ -67,10 +77,14 @@ class Tree:
 
     def open_anywhere(self, path: bytes, flags: int) -> int:
         """A descriptor of `path`, every link followed, out of the tree too."""
+        if self._cached:
+            return self._open_cached(path, flags, 0)
         return os.open(path, flags, dir_fd=self.fd)
 
     def open_plain(self, path: bytes, flags: int) -> int:
         """A descriptor of `path`, none of whose names may be a link: ELOOP or ENOTDIR."""
+        if self._cached:
+            return self._open_cached(path, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
         if have_openat2():
             return openat2(self.fd, path, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
         return _walk(self.fd, path, flags)
@@ -78,13 +92,24 @@ class Tree:
     def open_inside(self, path: bytes, flags: int) -> int:
         """A descriptor of `path`, links followed to what is in the tree: EXDEV for the rest."""
         try:
+            if self._cached:
+                return self._open_cached(path, flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
             if have_openat2():
                 return openat2(self.fd, path, flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
             return _walk(self.fd, path, flags)
         except OSError as error:
             if error.errno not in (_UNDECIDED if have_openat2() else _NOT_WALKED):
                 raise
+        if self._cached:
+            raise WouldWait
         return self._open_resolved(path, flags, MAX_ATTEMPTS)
+
+    def _open_cached(self, path: bytes, flags: int, resolve: int) -> int:
+        """A descriptor of `path`, if the kernel knows the way without asking the file system."""
+        try:
+            return openat2(self.fd, path, flags, resolve | RESOLVE_CACHED)
+        except BlockingIOError as error:
+            raise WouldWait from error
 
     def _open_resolved(self, path: bytes, flags: int, attempts: int) -> int:
         """A descriptor of what `path` resolves to. This is the slow way."""

@@ -80,11 +80,19 @@ class FakeReadAhead:
     loop: Loop
     spans: list[FileSpan] = field(default_factory=list)
     refuses: bool = False
+    errands: int = 0
 
     def fetch(self, span: FileSpan, then: Callable[[], None]) -> bool:
         if not self.refuses:
             self.spans.append(span)
             note_warm(span)
+            self.loop.again(then)
+        return not self.refuses
+
+    def run(self, work: Callable[[], None], then: Callable[[], None]) -> bool:
+        if not self.refuses:
+            self.errands += 1
+            work()
             self.loop.again(then)
         return not self.refuses
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from mpserve import connection as connection_module
-from mpserve import files
+from mpserve import files, tree
 from mpserve.config import Site, load
 from mpserve.connection import MOST_WIDE, Connection
+from mpserve.linux import RESOLVE_CACHED, have_resolve_cached, openat2
 from mpserve.protocol.message import FileSpan
 from mpserve.protocol.representation import Outcome, Resource
 from mpserve.protocol.target import Target
@@ -25,6 +26,10 @@ from mpserve.states import State
 from mpserve.transport import Transport
 from tests.descriptors import open_descriptors
 from tests.dialogue import Dialogue, FakeService, dialogue_with, statuses
+
+needs_resolve_cached = pytest.mark.skipif(
+    not have_resolve_cached(), reason="this kernel always asks the file system"
+)
 
 SETTLED = (1_000_000_000, 1_000_000_000)  # an mtime long ago: a strong entity-tag
 
@@ -62,9 +67,9 @@ def test_a_request_is_answered_and_the_connection_waits_for_the_next(dialogue: D
 
 
 def test_requests_that_come_together_are_answered_in_order(dialogue: Dialogue) -> None:
-    dialogue.say(GET + GET.replace(b"a.txt", b"none") + GET.replace(b"GET", b"HEAD"))
+    octets = dialogue.ask(GET + GET.replace(b"a.txt", b"none") + GET.replace(b"GET", b"HEAD"))
 
-    assert statuses(dialogue.heard()) == [200, 404, 200]
+    assert statuses(octets) == [200, 404, 200]
 
 
 def test_a_request_that_comes_octet_by_octet_is_answered_once(dialogue: Dialogue) -> None:
@@ -267,7 +272,7 @@ def test_short_of_descriptors_what_is_kept_is_let_go_for_a_request(
 ) -> None:
     real, outcomes = files.lookup, [Outcome.BUSY]
 
-    def lookup(site: Site, target: Target, now: float, *_: object) -> Resource:
+    def lookup(site: Site, target: Target, now: float, *_: object, **__: object) -> Resource:
         return outcomes.pop() if outcomes else real(site, target, now)
 
     monkeypatch.setattr(files, "lookup", lookup)
@@ -313,7 +318,7 @@ def test_a_file_that_shrinks_while_it_is_sent_ends_the_connection(
 def test_without_memory_for_an_answer_the_client_is_told_to_come_back(
     dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lookup(*_: object) -> Resource:
+    def lookup(*_: object, **__: object) -> Resource:
         raise MemoryError
 
     with monkeypatch.context() as starving:
@@ -326,7 +331,7 @@ def test_without_memory_for_an_answer_the_client_is_told_to_come_back(
     assert dialogue.service.starved == 1
 
 
-def out_of_reach(*_: object) -> Resource:
+def out_of_reach(*_: object, **__: object) -> Resource:
     return Outcome.OUT_OF_REACH
 
 
@@ -507,6 +512,26 @@ def test_the_first_look_at_a_reader_gives_no_more_time(dialogue: Dialogue) -> No
     assert (State.SENDING, State.CLOSED) == (still, dialogue.state)
 
 
+def stuck_threads(dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What threads have been asked for, and what is to follow: they do not come to it."""
+    asked: list[Callable[[], None]] = []
+
+    def run(work: Callable[[], None], then: Callable[[], None]) -> bool:
+        asked.extend((work, then))
+        return True
+
+    monkeypatch.setattr(dialogue.service.readahead, "run", run)
+    monkeypatch.setattr(tree, "openat2", knows_no_way)
+    return asked
+
+
+def knows_no_way(directory: int, path: bytes, flags: int, resolve: int) -> int:
+    """The kernel has nothing in memory of the way to anything."""
+    if resolve & RESOLVE_CACHED:
+        raise BlockingIOError(errno.EAGAIN, "not in memory")
+    return openat2(directory, path, flags, resolve)
+
+
 def cold_reads(*_: object) -> int:
     raise BlockingIOError(errno.EAGAIN, "not in memory")
 
@@ -522,17 +547,61 @@ def test_cold_octets_are_read_before_they_are_sent(
     assert (0, 4 << 20) == (spans[0].start, max(span.stop for span in spans))
 
 
-def test_a_small_cold_file_is_sent_like_a_large_one_and_not_kept(
+def test_a_small_cold_file_is_read_by_a_thread_and_kept(
     dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(os, "preadv", cold_reads)
         first = dialogue.ask(GET)
-    fetched = len(dialogue.service.readahead.spans)
+    errands = dialogue.service.readahead.errands
     second = dialogue.ask(GET)
 
     assert [first[-6:], second[-6:]] == [b"hello\n"] * 2
-    assert (1, 1) == (fetched, len(dialogue.service.readahead.spans))
+    assert (1, 1) == (errands, dialogue.service.readahead.errands)
+    assert dialogue.service.cache.misses == 2
+
+
+@needs_resolve_cached
+def test_a_lookup_that_would_wait_is_made_by_a_thread_and_nobody_is_blamed(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        threads = stuck_threads(dialogue, patched)
+        dialogue.say(GET + GET.replace(b"GET", b"HEAD"))
+        dialogue.wait(10.1)  # --header-timeout
+        meanwhile = (dialogue.heard(), dialogue.state)
+    for each in threads:
+        each()
+    octets = dialogue.heard_out()
+
+    assert (b"", State.READING) == meanwhile
+    assert statuses(octets) == [200, 200]
+    assert octets.count(b"hello\n") == 1
+
+
+@needs_resolve_cached
+def test_a_lookup_that_ends_after_its_connection_is_nobodys(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        threads = stuck_threads(dialogue, patched)
+        dialogue.say(GET)
+        dialogue.connection.reset()
+    assert len(threads) == 2
+    for each in threads:
+        each()
+    dialogue.turn()
+
+    assert ([], State.CLOSED) == (dialogue.service.log.exchanges, dialogue.state)
+
+
+def test_where_no_thread_can_be_had_the_loop_waits_for_the_lookup(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialogue.service.readahead.refuses = True
+    monkeypatch.setattr(tree, "openat2", knows_no_way)
+
+    assert statuses(dialogue.ask(GET)) == [200]
 
 
 def test_where_no_thread_can_be_had_the_loop_waits_for_the_disk(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mpserve import filecache, files
+from mpserve import filecache, files, tree
 from mpserve import loop as loop_module
 from mpserve.config import Site, Symlinks
 from mpserve.filecache import (
@@ -19,6 +20,7 @@ from mpserve.filecache import (
     FileCache,
     Looked,
     cost,
+    fetch,
     looked_at,
     read_spans,
 )
@@ -28,6 +30,8 @@ from mpserve.mounts import Mounts
 from mpserve.protocol.message import FileSpan
 from mpserve.protocol.representation import Directory, Found, Outcome, Representation, Resource
 from mpserve.protocol.target import Target
+from mpserve.readahead import note_warm
+from mpserve.tree import WouldWait
 from mpserve.witness import Place, Witness, sight_of, witness
 from tests.dialogue import FakeTime, re_raise
 
@@ -189,7 +193,7 @@ def test_some_is_never_kept(root: Path, loop: Loop, path: str, listing: bool) ->
 def test_what_may_be_better_the_next_time_is_not_kept(
     site: Site, loop: Loop, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
 ) -> None:
-    monkeypatch.setattr(files, "lookup", lambda *_: outcome)
+    monkeypatch.setattr(files, "lookup", lambda *_, **__: outcome)
     looked = cache().lookup(site, target("/a.txt"), loop)
 
     assert (looked.resource, looked.witnesses) == (outcome, None)
@@ -208,7 +212,7 @@ def test_what_may_be_better_the_next_time_is_not_kept(
 def test_what_has_changed_since_the_lookup_is_not_kept(
     site: Site, loop: Loop, monkeypatch: pytest.MonkeyPatch, found: Outcome, path: str
 ) -> None:
-    monkeypatch.setattr(files, "lookup", lambda *_: found)
+    monkeypatch.setattr(files, "lookup", lambda *_, **__: found)
     looked = cache().lookup(site, target(path), loop)
 
     assert (looked.resource, looked.witnesses) == (found, None)
@@ -219,7 +223,9 @@ def test_a_file_that_was_replaced_since_the_lookup_is_not_kept(
 ) -> None:
     lookup = files.lookup
 
-    def looked_up_and_replaced(site: Site, target: Target, now: float, *_: object) -> Resource:
+    def looked_up_and_replaced(
+        site: Site, target: Target, now: float, *_: object, **__: object
+    ) -> Resource:
         found = lookup(site, target, now)
         (root / "a.txt").unlink()
         (root / "a.txt").write_bytes(b"another")
@@ -314,11 +320,11 @@ def test_a_file_that_goes_on_changing_is_left_to_whoever_sends_it(
     """As those of /proc do: they have no size, and yet they have content."""
     readings = []
 
-    def growing(_fd: int, length: int) -> bytes:
+    def growing(_fd: int, length: int, **_: object) -> bytes:
         readings.append(length)
         return bytes(length)
 
-    monkeypatch.setattr(filecache, "read_at_once", growing)
+    monkeypatch.setattr(filecache, "read_whole", growing)
     looked = cache().lookup(site, target("/none"), loop)
 
     assert (readings, content(looked.resource), looked.witnesses) == (
@@ -334,7 +340,9 @@ def test_a_file_that_became_large_is_left_in_its_file(
     loop.wall = (root / "a.txt").stat().st_ctime
     lookup = files.lookup
 
-    def looked_up_and_grown(site: Site, target: Target, now: float, *_: object) -> Resource:
+    def looked_up_and_grown(
+        site: Site, target: Target, now: float, *_: object, **__: object
+    ) -> Resource:
         found = lookup(site, target, now)
         os.truncate(root / "a.txt", MOST_IN_MEMORY + 1)
         return found
@@ -559,7 +567,9 @@ class Spans:
         self.witnesses = (witness(bytes(path)),)
 
     def span(self, start: int, stop: int) -> FileSpan:
-        return FileSpan(self.file, start, stop)
+        span = FileSpan(self.file, start, stop)
+        note_warm(span)  # whatever the file system can say of it
+        return span
 
 
 @pytest.fixture
@@ -621,3 +631,64 @@ def test_what_is_looked_at_is_in_the_order_of_the_lookup(root: Path) -> None:
     paths = list(looked_at(site, target("/x/")))
 
     assert paths == [site.root + end for end in (b"/x/index.html", b"/x/second.html", b"/x")]
+
+
+# --- What is not in memory --------------------------------------------------------------------------
+
+
+def cold(*_: object) -> int:
+    raise BlockingIOError(errno.EAGAIN, "not in memory")
+
+
+def test_a_cold_file_is_not_read_without_waiting(
+    site: Site, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "preadv", cold)
+    monkeypatch.setattr(filecache, "has_no_disk", lambda _fd: False)
+    with pytest.raises(WouldWait):
+        cache().lookup(site, target("/a.txt"), loop, wait=False)
+
+    assert content(cache().lookup(site, target("/a.txt"), loop).resource) is not None
+
+
+def test_a_file_that_is_nowhere_but_in_memory_is_read_at_once(
+    site: Site, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "preadv", cold)
+    monkeypatch.setattr(filecache, "has_no_disk", lambda _fd: True)
+    looked = cache().lookup(site, target("/a.txt"), loop, wait=False)
+
+    assert content(looked.resource) is not None
+
+
+def test_what_was_fetched_is_found_without_waiting(site: Site, loop: Loop) -> None:
+    fetch(site, target("/a.txt"), loop.wall)
+    looked = cache().lookup(site, target("/a.txt"), loop, wait=False)
+
+    assert content(looked.resource) is not None
+
+
+def test_what_is_forbidden_is_told_by_whoever_looks_it_up(
+    site: Site, loop: Loop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tree, "openat2", forbidden)
+    monkeypatch.setattr(tree, "_walk", forbidden)
+    fetch(site, target("/a.txt"), loop.wall)
+    before = len(caplog.records)
+    cache().lookup(site, target("/a.txt"), loop)
+
+    assert (0, 1) == (before, len(caplog.records))
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_small_span_is_read_only_where_the_disk_is_not_waited_for(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    monkeypatch.setattr(filecache, "is_cold", lambda _span: not in_memory)
+    pieces = (spans.span(256, 259),)
+    read = read_spans(pieces, spans.witnesses)
+
+    assert read == ((b"\0\1\2",) if in_memory else pieces)

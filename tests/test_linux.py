@@ -16,10 +16,12 @@ import pytest
 from mpserve import linux
 from mpserve.linux import (
     RESOLVE_BENEATH,
+    RESOLVE_CACHED,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
     file_system,
     have_openat2,
+    have_resolve_cached,
     openat2,
 )
 
@@ -125,6 +127,26 @@ def test_the_kind_of_a_file_system_is_told_by_its_number() -> None:
 def test_of_what_is_not_open_there_is_no_file_system() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         file_system(-1)
+
+
+@pytest.mark.skipif(not have_resolve_cached(), reason="this kernel always asks the file system")
+def test_what_the_kernel_does_not_know_is_not_looked_up(root: int) -> None:
+    with pytest.raises(BlockingIOError):
+        openat2(root, b"nobody-asked-for-it", READ, RESOLVE_CACHED)
+    os.close(openat2(root, b"a.txt", READ, RESOLVE_CACHED))
+
+
+@pytest.mark.parametrize(("code", "expected"), [(errno.EBADF, True), (errno.EINVAL, False)])
+def test_whether_the_kernel_can_be_asked_what_it_knows_is_told_by_an_error(
+    monkeypatch: pytest.MonkeyPatch, code: int, expected: bool
+) -> None:
+    def answer(*_: object) -> int:
+        ctypes.set_errno(code)
+        return -1
+
+    monkeypatch.setattr(linux, "_openat2", answer)
+
+    assert have_resolve_cached.__wrapped__() is expected
 
 
 def test_an_interrupted_call_is_made_again(root: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpserve import linux, tree
-from mpserve.tree import LOOK, MAX_ATTEMPTS, MAX_LINKS, READ, Tree
+from mpserve.tree import LOOK, MAX_ATTEMPTS, MAX_LINKS, READ, Tree, WouldWait
 from tests.descriptors import open_descriptors
 
 Opening = Callable[[Tree, bytes, int], int]
@@ -55,6 +55,18 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "www").symlink_to("releases/1")
     (tmp_path / "other").symlink_to("www")
     return tmp_path
+
+
+OPENINGS = pytest.mark.parametrize(
+    "opening", [Tree.open_inside, Tree.open_plain, Tree.open_anywhere]
+)
+
+
+@pytest.fixture
+def cached(way: str) -> None:
+    """What can be asked of the kernel where it has openat2."""
+    if way == "walk" or not linux.have_resolve_cached():
+        pytest.skip("the kernel cannot be asked what it knows")
 
 
 def read(root: Path, path: str, opening: Opening = Tree.open_inside) -> bytes:
@@ -416,3 +428,46 @@ def test_a_rename_elsewhere_that_confuses_the_kernel_does_no_harm(
     monkeypatch.setattr(tree, "openat2", openat2)
 
     assert read(place / "www", "dir/link") == b"a"
+
+
+# --- What is not in memory --------------------------------------------------------------------------
+
+
+def open_now(root: Path, path: bytes, opening: Opening) -> int:
+    with Tree(os.fsencode(root), wait=False) as tree:
+        return opening(tree, path, READ)
+
+
+@pytest.mark.usefixtures("cached")
+@OPENINGS
+def test_a_way_that_is_known_is_gone_without_waiting(place: Path, opening: Opening) -> None:
+    assert (place / "www/dir/b.txt").read_bytes() == b"b"
+    fd = open_now(place / "www", b"dir/b.txt", opening)
+    with open(fd, "rb") as file:
+        assert file.read() == b"b"
+
+
+@pytest.mark.usefixtures("cached")
+@OPENINGS
+def test_a_way_that_the_kernel_does_not_know_is_not_gone_without_waiting(
+    place: Path, opening: Opening
+) -> None:
+    with pytest.raises(WouldWait):  # a name that nobody has asked for
+        open_now(place / "www", b"dir/no-such-file", opening)
+
+
+@pytest.mark.usefixtures("cached")
+def test_a_link_that_has_to_be_read_is_not_followed_without_waiting(place: Path) -> None:
+    (place / "www/absolute").symlink_to(place / "www/a.txt")
+    assert (place / "www/absolute").read_bytes() == b"a"
+    with pytest.raises(WouldWait):
+        open_now(place / "www", b"absolute", Tree.open_inside)
+
+
+@OPENINGS
+def test_where_the_kernel_cannot_be_asked_the_disk_is_waited_for(
+    place: Path, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "have_resolve_cached", lambda: False)
+    with pytest.raises(FileNotFoundError):
+        open_now(place / "www", b"dir/no-such-file", opening)
