@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mpserve import listeners as room
 from mpserve.config import Address, ConfigError
 from mpserve.listeners import NOTSENT_LOWAT, Listener, listen, listen_on, peer_of
 
@@ -235,6 +237,36 @@ def test_a_host_name_is_served_by_the_families_that_are_there(
     listener.close()
 
     assert listener.url.startswith("http://127.0.0.1:")
+
+
+def test_without_ipv6_every_address_is_every_ipv4_address(
+    listening: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bound_without(
+        family: int, name: tuple[object, ...], *, dual: bool, shared: bool
+    ) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return bound(family, name, dual=dual, shared=shared)
+
+    bound = room.bound
+    monkeypatch.setattr(room, "bound", bound_without)
+    (listener,) = listening(tcp(host=""), slots=2)
+
+    assert {sock.getsockname()[0] for sock in listener.sockets} == {"0.0.0.0"}
+    assert listener.url == f"http://localhost:{port_of(listener)}/"
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.EADDRINUSE, "the address is in use (is another server running there?)"),
+        (errno.EACCES, "no right to bind it (ports below 1024 need root or CAP_NET_BIND_SERVICE)"),
+        (errno.EADDRNOTAVAIL, "Cannot assign requested address"),
+    ],
+)
+def test_why_an_address_cannot_be_had(number: int, expected: str) -> None:
+    assert room.reason(OSError(number, os.strerror(number))) == expected
 
 
 def test_a_file_that_is_no_socket_is_not_touched(listening: Listen, tmp_path: Path) -> None:

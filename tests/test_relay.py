@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -108,3 +109,37 @@ def test_where_a_socket_has_little_room_there_are_more_of_them(
 
     assert len(relay.filenos()) == MOST_PAIRS
     assert given == taken > 1000
+
+
+def test_the_next_image_of_the_master_goes_on_with_what_waits(
+    relay: Relay, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    relay.give(pair[1].fileno(), b"GET /")
+    next_one = Relay.adopt(relay.ends)
+    taken = next_one.take()
+    next_one.close()
+    assert taken is not None
+    taken[0].close()
+
+    assert taken[1] == b"GET /"
+    assert relay.take() is None  # one queue, and no copy of it
+    assert relay.give(pair[1].fileno(), b"GET /again")  # its own ends are open still
+
+
+def test_who_finds_no_descriptor_for_a_connection_loses_it_and_goes_on(
+    relay: Relay, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    client, ours = pair
+    relay.give(ours.fileno(), b"GET /")
+    ours.close()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(client.fileno())  # the lowest number that is free
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        taken = relay.take()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert taken is None
+    assert client.recv(1) == b""  # the client hears of it at once
