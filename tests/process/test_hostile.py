@@ -30,6 +30,8 @@ HELLO = b"hello\n"
 # A receive buffer that fills at once (octets; the kernel takes twice as many).
 SMALL = 4096
 STUCK = 200
+# Octets a second of an honest reader who is slow.
+SLOW = 13_000
 # What one stuck reader may pin in the kernel, and in the worker (octets).
 MOST_IN_KERNEL = 200_000
 MOST_IN_WORKER = 10_000
@@ -87,7 +89,7 @@ def test_who_takes_nothing_costs_little_and_is_let_go(
 ) -> None:
     with (root / "huge").open("wb") as file:
         file.truncate(1 << 30)
-    server = serve("--workers", "1", "--access-log", "off", "--send-timeout", "3")
+    server = serve("--workers", "1", "--access-log", "off", "--send-timeout", "4")
     (worker,) = server.workers()
     assert content(server, "/hello.txt") == HELLO
     open_before, memory_before = descriptors(worker), psutil.Process(worker).memory_info().rss
@@ -114,8 +116,8 @@ def test_who_reads_slowly_but_reads_gets_it_all(serve: Serve, root: Path) -> Non
         begun = time.monotonic()
         # For more than twice as long as the server waits for who takes nothing, it takes so little that
         # nothing more can be written to it for as long.
-        while time.monotonic() < begun + 5:
-            octets += client.recv(256)
+        while (passed := time.monotonic() - begun) < 5:
+            octets += client.recv(max(1, int(passed * SLOW) - len(octets)))
             select.select([], [], [], 0.02)
         unhurried = len(octets)
         octets += hear(client)
