@@ -157,6 +157,14 @@ def security() -> str:
     return fenced(f"→ {line}")
 
 
+def service() -> str:
+    """What a client sees of what is done to the service under a real systemd."""
+    done = subprocess.run(
+        [TOP / "scripts" / "systemd"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return fenced(f"# ./scripts/systemd\n{done.stdout}")
+
+
 def release() -> str:
     """Publishing, and the way back."""
     with machine() as here:
@@ -354,6 +362,7 @@ class Block:
 
 BLOCKS = {
     "check": Block("systemd.md", check, constant=True),
+    "service": Block("systemd.md", service, constant=False),
     "security": Block("systemd.md", security, constant=False),
     "release": Block("releases.md", release, constant=True),
     "readers": Block("releases.md", readers, constant=False),
