@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_USE
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def known() -> argparse.ArgumentParser:
+    """All that may be said."""
     parser = argparse.ArgumentParser(
         prog="conformance",
         description="Put a static server to RFC 9110 and RFC 9112. Without --target and --compare:"
@@ -91,7 +92,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=TIMEOUT,
         help=f"how long to wait for an answer [{TIMEOUT:g}]",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What is said, where it makes sense. Raises BadUse."""
+    options = known().parse_args(arguments)
     if options.target is not None and options.compare is not None:
         raise BadUse("--target and --compare are two ways to use this; take one")
     if options.target is None and (options.root is not None or options.strict_static):
