@@ -80,9 +80,7 @@ class FileCache:
         if now >= self._next_at:
             self._next_at = now + self._valid
             self._moment += 1
-            if self._mounts.changed():
-                for place in self._places.values():
-                    place.doubt()
+            self._mounts.look()
         return self._moment
 
     def lookup(
@@ -138,7 +136,7 @@ class FileCache:
         try:
             seen = asked(looked_at(site, target))
             if resource is Outcome.MISSING and not any(each.sight for each in seen):
-                return seen
+                return self._missing(site, seen)
             if resource is Outcome.NO_SLASH:
                 path = seen[-1].path
                 return (self._place(path, self._way_to(site, path)),)
@@ -152,6 +150,13 @@ class FileCache:
         except OSError:  # it cannot be told what is there: then it cannot be kept either
             pass
         return None
+
+    def _missing(self, site: Site, seen: tuple[Witness, ...]) -> tuple[Witness, ...]:
+        """`seen`, where nothing was, with the directories that may vouch for it if they are there, and no links."""
+        try:
+            return tuple(Witness(each.path, None, self._way_to(site, each.path)) for each in seen)
+        except OSError:
+            return seen
 
     def _way_to(self, site: Site, path: bytes) -> Place:
         """The directory of `path`, which lies in the one above it, up to the root. Raises OSError at a link."""

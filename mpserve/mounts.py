@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 from collections.abc import Iterator
 from typing import Final
@@ -32,53 +33,58 @@ TELLING: Final = frozenset(
         b"iso9660",
     }
 )
+# How a line begins: two numbers, and the device.
+DEVICE: Final = re.compile(rb"\d+ \d+ (\d+):(\d+) ")
 
 
 class Mounts:
     """The mounts that this process sees. It has to be made before the sandbox, which hides the list."""
 
-    __slots__ = ("_fd", "_poll", "_telling")
+    __slots__ = ("_fd", "_poll", "_telling", "generation")
 
     def __init__(self, path: str = MOUNTS) -> None:
+        self.generation = 0  # another number whenever anything has been mounted or unmounted
         self._fd: int | None = None
         self._poll = select.poll()
-        self._telling: frozenset[int] = frozenset()
+        self._telling: frozenset[int] | None = None  # None: to be read
         with contextlib.suppress(OSError):  # then nothing is known, and every name is asked for
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._poll.register(self._fd, select.POLLPRI)
-            self._read()
 
     def __repr__(self) -> str:
-        return f"<Mounts {len(self._telling)} devices tell>"
+        return f"<Mounts of {self._fd}, generation {self.generation}>"
 
     def __del__(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
 
+    def look(self) -> None:
+        """Count the generation on, if there are other mounts than when this was last called. A system call."""
+        if self._poll.poll(0):
+            self.generation += 1
+            self._telling = None
+
     def tell(self, device: int) -> bool:
         """Whether directories on `device` (st_dev) show in their time stamps that their names have changed."""
+        if self._telling is None:
+            self._telling = frozenset(telling(self._read()))
         return device in self._telling
 
-    def changed(self) -> bool:
-        """Whether anything has been mounted or unmounted since this was last asked. A system call."""
-        if not self._poll.poll(0):
-            return False
-        self._telling = frozenset()
-        with contextlib.suppress(OSError):
-            self._read()
-        return True
-
-    def _read(self) -> None:
-        assert self._fd is not None
-        with open(self._fd, "rb", closefd=False) as file:
-            file.seek(0)
-            self._telling = frozenset(telling(file.read()))
+    def _read(self) -> bytes:
+        if self._fd is None:
+            return b""
+        try:
+            with open(self._fd, "rb", closefd=False) as file:
+                file.seek(0)
+                return file.read()
+        except OSError:
+            return b""
 
 
 def telling(table: bytes) -> Iterator[int]:
     """The devices in `table` whose directories tell, as a file of the kind of MOUNTS names them."""
-    for line in table.splitlines():
+    for line in table.split(b"\n"):  # whatever else ends a line may stand in a name
         mount, _, source = line.partition(b" - ")
-        if source.partition(b" ")[0] in TELLING:
-            major, _, minor = mount.split(b" ", 3)[2].partition(b":")
-            yield os.makedev(int(major), int(minor))
+        device = DEVICE.match(mount)
+        if device is not None and source.partition(b" ")[0] in TELLING:
+            yield os.makedev(int(device[1]), int(device[2]))

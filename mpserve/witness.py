@@ -144,7 +144,8 @@ class Place(Witness):
         super().__init__(path, None, place)
         self.names = UNTOLD
         self._last_names = UNTOLD  # the largest so far
-        self._stamps = (0, 0)  # mtime and ctime (ns) when it was last looked at
+        # Its mtime and ctime (ns) and the generation of the mounts, when it was last looked at.
+        self._stamps = (0, 0, 0)
         self._mounts = mounts
         if hold:
             flags = os.O_PATH | os.O_DIRECTORY | (os.O_NOFOLLOW if place is not None else 0)
@@ -183,21 +184,19 @@ class Place(Witness):
         self._number(status)
         return True
 
-    def doubt(self) -> None:
-        """Something has been mounted: the names may lead elsewhere, whatever the directory shows."""
-        self.names = UNTOLD
-
     def _number(self, status: os.stat_result) -> None:
         """Another number for the names, where they may have changed since this was last called.
 
         There is one only if the next change to them would certainly show.
         """
-        stamps = (status.st_mtime_ns, status.st_ctime_ns)
+        mounts = self._mounts
+        if mounts is None:
+            return
+        stamps = (status.st_mtime_ns, status.st_ctime_ns, mounts.generation)
         if stamps == self._stamps and self.names != UNTOLD:
             return
         self._stamps, self.names = stamps, UNTOLD
-        mounts = self._mounts
-        if mounts is not None and mounts.tell(status.st_dev) and settled(status, time()):
+        if settled(status, time()) and mounts.tell(status.st_dev):
             self._last_names += 1
             self.names = self._last_names
 

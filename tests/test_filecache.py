@@ -32,7 +32,7 @@ from mpserve.protocol.representation import Directory, Found, Outcome, Represent
 from mpserve.protocol.target import Target
 from mpserve.readahead import note_warm
 from mpserve.tree import WouldWait
-from mpserve.witness import Place, Witness, sight_of, witness
+from mpserve.witness import Witness, sight_of, witness
 from tests.dialogue import FakeTime, re_raise
 
 MISSING, NO_SLASH = Outcome.MISSING, Outcome.NO_SLASH
@@ -524,24 +524,18 @@ def test_a_small_file_is_held_open_as_long_as_anybody_vouches_for_it(
     assert (opened, held, open_files() - before) == (2, 2, 0)  # the file and the root
 
 
-def test_something_new_is_mounted_and_every_directory_is_doubted(
-    root: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (root / "small").write_bytes(b"")
-    site, kept = site_of(root), cache()
-    looked = kept.lookup(site, target("/small"), loop)
-    doubted: list[Witness] = []
+def test_a_moment_begins_with_a_look_at_the_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Mounts] = []
 
-    def doubt(place: Place) -> None:
-        doubted.append(place)
+    def look(mounts: Mounts) -> None:
+        looks.append(mounts)
 
-    monkeypatch.setattr(Place, "doubt", doubt)
-    kept.next_moment(loop.now)
-    before = list(doubted)
-    monkeypatch.setattr(Mounts, "changed", lambda _self: True)
-    kept.next_moment(loop.now)
+    monkeypatch.setattr(Mounts, "look", look)
+    kept = cache(valid=10.0)
+    for now in (1.0, 2.0, 20.0):
+        kept.next_moment(now)
 
-    assert (before, doubted) == ([], [each.place for each in looked.witnesses or ()])
+    assert len(looks) == 2
 
 
 def test_octets_are_bounded(root: Path, loop: Loop) -> None:

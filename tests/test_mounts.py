@@ -36,13 +36,40 @@ def test_a_device_tells_or_not(tmp_path: Path) -> None:
 def test_where_the_list_is_hidden_nobody_tells(tmp_path: Path) -> None:
     mounts = Mounts(str(tmp_path / "missing"))
 
-    assert (False, False) == (mounts.tell(os.makedev(254, 0)), mounts.changed())
+    mounts.look()
+
+    assert (False, 0) == (mounts.tell(os.makedev(254, 0)), mounts.generation)
 
 
-def test_nothing_changes_by_itself() -> None:
-    mounts = Mounts()
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"29 27 0:40 / /a\rb rw shared:1 - tmpfs none rw", id="CR in a name"),
+        pytest.param(
+            b"29 27 0:40 / /a\x0b\x0c\x1c\x85b rw - tmpfs none rw", id="other ends of lines"
+        ),
+        pytest.param(b"b rw shared:1 - tmpfs none rw", id="a half"),
+        pytest.param(b"29 27 x:y / / rw - tmpfs none rw", id="no numbers"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+def test_a_line_that_is_strange_spoils_no_other(line: bytes) -> None:
+    others = TABLE.splitlines(keepends=True)
+    table = b"".join((*others[:3], line + b"\n", *others[3:]))
 
-    assert [False] * 3 == [mounts.changed() for _ in range(3)]
+    assert {os.makedev(254, 0), os.makedev(8, 17), os.makedev(0, 42)} <= set(telling(table))
+
+
+def test_a_name_with_a_carriage_return_is_a_name() -> None:
+    line = b"29 27 0:40 / /a\rb rw shared:1 - tmpfs none rw\n"
+
+    assert [os.makedev(0, 40)] == list(telling(line))
+
+
+def test_a_list_that_cannot_be_read_any_more_tells_nothing(tmp_path: Path) -> None:
+    mounts = Mounts(str(tmp_path))  # a directory
+
+    assert not mounts.tell(os.makedev(254, 0))
 
 
 def test_it_lets_go_of_the_list() -> None:
@@ -57,9 +84,9 @@ CLONE_NEWNS = 0x00020000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 
 
-def test_what_is_mounted_is_noticed_once(tmp_path: Path) -> None:
+def test_what_is_mounted_is_noticed(tmp_path: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    came: list[bool] = []
+    came: list[object] = []
     errors: list[int] = []
 
     def mount() -> None:
@@ -68,12 +95,17 @@ def test_what_is_mounted_is_noticed_once(tmp_path: Path) -> None:
             errors.append(ctypes.get_errno())
             return
         mounts = Mounts(f"/proc/self/task/{threading.get_native_id()}/mountinfo")
-        came.append(mounts.changed())
+        mounts.tell(0)
+        mounts.look()
+        came.append(mounts.generation)
         if libc.mount(b"none", bytes(tmp_path), b"tmpfs", 0, None):
             errors.append(ctypes.get_errno())
             return
         device = tmp_path.stat().st_dev
-        came.extend([mounts.tell(device), mounts.changed(), mounts.tell(device), mounts.changed()])
+        came.append(mounts.tell(device))
+        for _ in range(2):
+            mounts.look()
+            came.append((mounts.tell(device), mounts.generation))
 
     thread = threading.Thread(target=mount)
     thread.start()
@@ -81,4 +113,4 @@ def test_what_is_mounted_is_noticed_once(tmp_path: Path) -> None:
     if errors:
         pytest.skip(f"nothing can be mounted here: {os.strerror(errors[0])}")
 
-    assert [False, False, True, True, False] == came
+    assert [0, False, (True, 1), (True, 1)] == came

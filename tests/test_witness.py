@@ -386,6 +386,13 @@ def replace(file: Path) -> None:
     file.with_name("new").rename(file)
 
 
+def replace_and_set_back(file: Path) -> None:
+    """Its ctime nobody can set."""
+    before = file.parent.stat()
+    replace(file)
+    os.utime(file.parent, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def append(file: Path) -> None:
     with file.open("ab") as opened:
         opened.write(b"more")
@@ -411,6 +418,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "gone": Path.unlink,
     "renamed": lambda file: file.rename(file.with_name("other")),
     "replaced": replace,
+    "replaced, and the time of the directory set back": replace_and_set_back,
     "another directory": another_directory,
 }
 
@@ -474,12 +482,26 @@ def test_a_directory_that_has_just_changed_vouches_for_nothing(
         assert (seen.agrees(2), asked) == (True, [bytes(file.parent), b"file"])
 
 
-def test_a_directory_that_is_doubted_is_asked_for_its_names_again(
-    held: Witness, asked: list[bytes]
+def test_after_something_was_mounted_names_are_asked_for_again(
+    file: Path, settled_long_ago: None, asked: list[bytes]
+) -> None:
+    mounts = Telling()
+    place = Place(bytes(file.parent), None, hold=True, mounts=mounts)
+    with file.open("rb") as opened:
+        seen = Witness(bytes(file), sight_of(file.stat()), place, FakeFile(b"", opened.fileno()))
+        seen.agrees(1)
+        mounts.generation += 1
+        asked.clear()
+
+        assert [seen.agrees(2), seen.agrees(3)] == [True, True]
+    assert asked.count(b"file") == 1
+
+
+def test_when_the_mode_of_a_directory_changes_its_names_are_asked_for_again(
+    file: Path, held: Witness, asked: list[bytes]
 ) -> None:
     held.agrees(2)
-    assert held.place is not None
-    held.place.doubt()
+    file.parent.chmod(0o711)
     asked.clear()
     held.agrees(3)
 
