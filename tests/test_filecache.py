@@ -138,11 +138,14 @@ def with_places(looked: Looked) -> list[Witness]:
             ["Place .", "Place below", "Place below/sub"],
             id="a directory below without its slash",
         ),
-        pytest.param("/missing", ["Witness missing"], id="a missing file"),
+        pytest.param("/missing", ["Place .", "Witness missing"], id="a missing file"),
         pytest.param("/a.txt/x", ["Witness a.txt/x"], id="what is missing below a file"),
         pytest.param(
             "/below/",
-            ["Witness below/index.html", "Witness below/second.html"],
+            [
+                *("Place .", "Place below"),
+                *("Witness below/index.html", "Witness below/second.html"),
+            ],
             id="a directory without an index file",
         ),
         pytest.param("/.hidden", [], id="a name that may not be asked for"),
