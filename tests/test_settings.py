@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
 import pytest
 
 from mpserve.declarations import ACTIONS, Settings, command_line
@@ -175,8 +172,7 @@ def test_help_has_the_groups_and_a_percent_sign_as_they_were_declared() -> None:
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_help_fits_the_terminal_and_a_page(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = os.terminal_size((columns, 24))
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_: size)
+    monkeypatch.setenv("COLUMNS", str(columns))  # pytest itself asks for the size of the terminal
     options = line().help()
     whole_help = command_line().help()
 
