@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import psutil
 import pytest
@@ -47,14 +47,17 @@ class Family:
         for _ in range(2):
             stack.enter_context(socket.create_connection(("127.0.0.1", self.port)))
             assert self.process.stdout.readline() == b"accepted\n"
+        self.born = self.children
 
     @property
     def children(self) -> list[int]:
         return sorted(workers_of(self.process.pid))
 
     def end(self) -> None:
-        for pid in self.children:
-            os.kill(pid, signal.SIGKILL)
+        # All that were born: those of a parent that is dead are nobody's children.
+        for pid in self.born:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.kill()
 
 
