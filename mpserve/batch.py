@@ -14,7 +14,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
-from socket import MSG_DONTWAIT
+from socket import MSG_DONTWAIT, MSG_MORE
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from mpserve.config import Caches, Config
@@ -25,6 +25,7 @@ from mpserve.memo import MARKS, MOST_IGNORED, Memo, Prepared, ignored_fields, re
 from mpserve.protocol.http1 import Http1Protocol
 from mpserve.protocol.message import FileSpan, Piece, Request
 from mpserve.readahead import is_known_warm
+from mpserve.transport import ALONE_SIZE
 from mpserve.witness import Witness
 
 OnBug: TypeAlias = Callable[[Callable[..., None], Exception], None]
@@ -118,7 +119,7 @@ def send_span(sock: _socket.socket, head: bytes, span: FileSpan, now: float) -> 
     """
     if not is_known_warm(span, now):
         return 0
-    taken = sock.send(head)
+    taken = sock.send(head, MSG_MORE if len(span) > ALONE_SIZE else 0)
     if taken == len(head):
         # Once something has gone, only the number of octets tells how far it went.
         with contextlib.suppress(OSError):

@@ -29,8 +29,8 @@ IGNORED: Final = re.compile(
 )
 # How many such lines are left out. A head with more has some in its key, and is counted there.
 MOST_IGNORED: Final = 3
-# Octets of a file that are sent in one call, without a turn of their own.
-MOST_AT_ONCE: Final = 256 * 1024
+# Octets of a file that are sent in one call, without a turn of their own: what the socket of a fast client holds.
+MOST_AT_ONCE: Final = 1024 * 1024
 # How the lines begin that the log prints.
 MARKS: Final = ((b"referer", b"\r\nReferer: "), (b"user-agent", b"\r\nUser-Agent: "))
 

@@ -32,6 +32,7 @@ from loadtests.benchmark.results import (
     Results,
     ShapeError,
     Table,
+    load,
     save,
 )
 from loadtests.benchmark.workloads import WORKLOADS
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     add("--retakes", type=int, default=2, metavar="N", help="where other work disturbed (2)")
     add("--connections", type=int, default=64, metavar="N", help="of the client (64)")
     add("--json", type=Path, metavar="FILE", help="keep the results here")
+    add("--again", action="store_true", help="keep what FILE has of everything else")
     add("--docs", action="store_true", help="write docs/performance.* from docs/performance.json")
     add("--check", action="store_true", help="with --docs: write nothing, fail if they differ")
     return made
@@ -198,7 +200,13 @@ def main() -> int:
             return write_documents(check=options.check)
         refuse_unknown(options)
         client.find()
+        earlier = load(options.json) if options.again and options.json else None
         results = measure(options)
+        if earlier is not None:
+            results.take_over(earlier)
+            results.timed.sort(key=lambda row: (row.logged, list(WORKLOADS).index(row.workload)))
+            results.tables.sort(key=lambda table: list(TABLES).index(table.name))
+            keep(results, options.json)
     except (client.ClientError, documents.FrameError, kin.KinError, ShapeError) as error:
         end(str(error))
     except KeyboardInterrupt:

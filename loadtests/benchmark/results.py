@@ -108,6 +108,22 @@ class Results:
         times = [row.middle("processor_us") for row in found if row is not None]
         return ours.middle("processor_us") / min(times) if ours and times else None
 
+    def take_over(self, earlier: Results) -> None:
+        """Keep what `earlier` has and this run has not measured, and say which is which.
+
+        Ratios stay those of one run: all servers of a workload are measured together.
+        """
+        again = {(row.workload, row.logged) for row in self.timed}
+        named = {table.name for table in self.tables}
+        what = sorted({workload for workload, _ in again} | named)
+        kept = [row for row in earlier.timed if (row.workload, row.logged) not in again]
+        self.timed = kept + self.timed
+        self.tables = [table for table in earlier.tables if table.name not in named] + self.tables
+        self.notes = [*earlier.notes, *self.notes]
+        self.versions = earlier.versions | self.versions
+        self.note(f"taken again, {self.taken}: {', '.join(what)}")
+        self.taken = earlier.taken
+
     def note(self, text: str) -> None:
         """Keeps a remark for the report, once."""
         if text not in self.notes:

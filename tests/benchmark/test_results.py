@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,23 @@ def test_the_workloads_are_told_in_the_order_in_which_they_were_timed() -> None:
     taken: Results = results()
 
     assert (["hot", "close"], ["hot"]) == (taken.workloads(False), taken.workloads(True))
+
+
+def test_what_is_taken_again_takes_the_place_of_what_was_there() -> None:
+    earlier, again = results(), results()
+    again.taken = "later"
+    again.timed = [
+        replace(row, samples=row.samples * 2) for row in again.timed if row.workload == "close"
+    ]
+    again.tables = []
+    again.take_over(earlier)
+
+    assert {row.workload for row in again.timed} == {row.workload for row in earlier.timed}
+    assert len(again.timed) == len(earlier.timed)
+    ours = again.find("close", False, "mpserve")
+    before = earlier.find("close", False, "mpserve")
+    assert ours is not None
+    assert before is not None
+    assert len(ours.samples) == 2 * len(before.samples)
+    assert (again.taken, again.tables) == (earlier.taken, earlier.tables)
+    assert "taken again, later: close" in again.notes
