@@ -46,10 +46,11 @@ def nothing(scene: Scene) -> None:
 
 def kill(scene: Scene) -> None:
     """KILL a worker, after counting what it holds; wait for another in its place."""
-    scene.chaos.watch.master = scene.subject.master
-    count = len(scene.subject.workers())
+    subject = scene.subject
+    scene.chaos.watch.master = subject.master
+    subject.await_workers(subject.workers_wanted)  # in the place of one that drains nobody comes
     scene.chaos.kill()
-    scene.subject.await_workers(count)
+    subject.await_workers(subject.workers_wanted)
 
 
 def stop_for(seconds: float) -> Callable[[Scene], None]:
