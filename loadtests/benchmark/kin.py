@@ -45,14 +45,13 @@ def is_recent(python: str) -> bool:
 
 
 def describe(python: str) -> str:
-    """Its version, and how it was built."""
-    program = (
-        "import platform, sysconfig; built = sysconfig.get_config_var('CONFIG_ARGS') or '';"
-        "print(platform.python_implementation(), platform.python_version(), 'with profile-guided"
-        " optimisation' if '--enable-optimizations' in built else 'without optimisation by profile')"
-    )
+    """Its version, and which one it is."""
+    program = "import platform; print(platform.python_implementation(), platform.python_version())"
     done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
-    return f"{done.stdout.strip()} ({python})" if python == DISTRIBUTIONS else done.stdout.strip()
+    named = (
+        f" ({python})" if python == DISTRIBUTIONS else ""
+    )  # any other path tells a reader nothing
+    return done.stdout.strip() + named
 
 
 def introduce(python: str, before: str | None, home: Path) -> None:

@@ -121,6 +121,7 @@ class Results:
         self.tables = [table for table in earlier.tables if table.name not in named] + self.tables
         self.notes = [*earlier.notes, *self.notes]
         self.versions = earlier.versions | self.versions
+        self.settings = earlier.settings
         self.note(f"taken again, {self.taken}: {', '.join(what)}")
         self.taken = earlier.taken
 

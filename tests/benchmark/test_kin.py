@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -33,8 +34,12 @@ def test_without_a_word_it_is_the_distributions_if_that_is_recent(
     assert (sys.executable, sys.executable) == (recent, kin.interpreter(None))
 
 
-def test_it_says_how_the_interpreter_was_built() -> None:
-    assert "optimisation" in kin.describe(sys.executable)
+def test_it_says_which_interpreter_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = f"{platform.python_implementation()} {platform.python_version()}"
+    plain = kin.describe(sys.executable)
+    monkeypatch.setattr(kin, "DISTRIBUTIONS", sys.executable)
+
+    assert (version, f"{version} ({sys.executable})") == (plain, kin.describe(sys.executable))
 
 
 @pytest.fixture
