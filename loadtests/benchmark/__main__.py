@@ -30,13 +30,13 @@ from loadtests.benchmark.results import (
     OURS,
     TRUSTING,
     Results,
-    ShapeError,
     Table,
     load,
     save,
 )
 from loadtests.benchmark.workloads import WORKLOADS
-from loadtests.console import end_in_order, say
+from loadtests.console import bring_up_to_date, end_in_order, names, say
+from loadtests.kept import ShapeError
 from tests.harness import peers
 
 OTHERS = ("nginx", "nginx-cache", "lighttpd", "h2o")
@@ -48,11 +48,6 @@ TABLES: dict[str, Callable[[timed.Bench], Table]] = {
     "cold": cold.run,
 }
 BUSY = 0.1  # share of the machine beyond which its other work is worth a word
-
-
-def names(text: str) -> list[str]:
-    """The members of a list written with commas."""
-    return [name for name in text.split(",") if name]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,12 +95,7 @@ def write_documents(*, check: bool) -> int:
         end(
             f"there is no {documents.JSON.name} in docs/ yet: --full --json {documents.JSON} makes it"
         )
-    changed = documents.outdated()
-    for path, content in changed.items():
-        print(f"{path.name} {'is out of date' if check else 'written'}")
-        if not check:
-            path.write_text(content, encoding="utf-8")
-    return 1 if check and changed else 0
+    return bring_up_to_date(documents.outdated(), check=check)
 
 
 def present(wanted: list[str], results: Results) -> tuple[str, ...]:

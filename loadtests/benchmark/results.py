@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+
+from loadtests import kept
 
 SHAPE = 1  # of the JSON; results of another shape are not compared
 OURS = "mpserve"
@@ -18,10 +19,6 @@ KIN = (BEFORE, TRUSTING)  # they are not among the others, of which one is the b
 # Shares of a measurement beyond which it says more about the machine than about the server.
 MUCH_WAITING = 0.1
 MUCH_SOFTIRQ = 0.05
-
-
-class ShapeError(Exception):
-    """The JSON is not of the shape that this program writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +130,12 @@ class Results:
 
 def save(results: Results, path: Path) -> None:
     """Writes the results, whole or not at all."""
-    text = json.dumps({"shape": SHAPE, **asdict(results)}, indent=1, ensure_ascii=False)
-    new = path.with_name(path.name + ".new")
-    new.write_text(text + "\n", encoding="utf-8")
-    new.replace(path)
+    kept.save(results, SHAPE, path)
 
 
 def load(path: Path) -> Results:
     """The results that `save` wrote; ShapeError when it was something else."""
-    said = json.loads(path.read_text(encoding="utf-8"))
-    shape = said.pop("shape", None) if isinstance(said, dict) else None
-    if shape != SHAPE:
-        raise ShapeError(f"{path} has shape {shape}, this program reads {SHAPE}")
+    said = kept.load(SHAPE, path)
     said["timed"] = [
         Timed(**{**row, "samples": tuple(Sample(**sample) for sample in row["samples"])})
         for row in said["timed"]

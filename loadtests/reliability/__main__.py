@@ -12,20 +12,16 @@ from typing import NoReturn
 from loadtests.benchmark import machine
 from loadtests.benchmark.documents import FrameError
 from loadtests.benchmark.results import OURS
-from loadtests.console import end_in_order, say
+from loadtests.console import bring_up_to_date, end_in_order, names, say
+from loadtests.kept import ShapeError
 from loadtests.launch import positive
-from loadtests.reliability import documents, lasting, report, run
+from loadtests.reliability import documents, report, run
 from loadtests.reliability.actions import ACTIONS
-from loadtests.reliability.results import Results, ShapeError, save
+from loadtests.reliability.results import Results, save
 from loadtests.reliability.subject import SUBJECTS
 from tests.harness import peers
 
 BUSY = 0.1  # share of the machine beyond which its other work is worth a word
-
-
-def names(text: str) -> list[str]:
-    """The members of a list written with commas."""
-    return [name for name in text.split(",") if name]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,12 +73,7 @@ def write_documents(*, check: bool) -> int:
     """Brings docs/ up to date, or says what is not."""
     if not documents.JSON.exists():
         end(f"there is no {documents.JSON.name} in docs/ yet: --json {documents.JSON} makes it")
-    changed = documents.outdated()
-    for path, content in changed.items():
-        print(f"{path.name} {'is out of date' if check else 'written'}")
-        if not check:
-            path.write_text(content, encoding="utf-8")
-    return 1 if check and changed else 0
+    return bring_up_to_date(documents.outdated(), check=check)
 
 
 def measure(options: argparse.Namespace) -> Results:
@@ -143,7 +134,7 @@ def main() -> int:
             return write_documents(check=options.check)
         refuse_unknown(options)
         results = measure(options)
-    except (FrameError, ShapeError, lasting.ShapeError, peers.PeerError) as error:
+    except (FrameError, ShapeError, peers.PeerError) as error:
         end(str(error))
     except KeyboardInterrupt:
         return 130

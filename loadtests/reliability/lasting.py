@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from loadtests import kept
 from loadtests.benchmark import machine
 from loadtests.benchmark.report import table, tidy
 
 SHAPE: Final = 1  # of the JSON
 MEBIBYTE: Final = 1024 * 1024
-
-
-class ShapeError(Exception):
-    """The JSON is not of the shape that this program writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +33,12 @@ def run_of(command: Sequence[str], client: str, figures: dict[str, Any]) -> Run:
 
 def save(run: Run, path: Path) -> None:
     """Write the run, whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    new.write_text(json.dumps({"shape": SHAPE, **asdict(run)}, indent=1) + "\n", encoding="utf-8")
-    new.replace(path)
+    kept.save(run, SHAPE, path)
 
 
 def load(path: Path) -> Run:
     """The run that `save` wrote; ShapeError when it was something else."""
-    said: Any = json.loads(path.read_text(encoding="utf-8"))
-    shape = said.pop("shape", None) if isinstance(said, dict) else None
-    if shape != SHAPE:
-        raise ShapeError(f"{path} has shape {shape}, this program reads {SHAPE}")
-    return Run(**said)
+    return Run(**kept.load(SHAPE, path))
 
 
 def circumstances(run: Run) -> Iterator[str]:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from loadtests import kept
 from loadtests.reliability.counts import OF_ACCEPTED, Latency, Loss
 
 SHAPE = 1  # of the JSON
-
-
-class ShapeError(Exception):
-    """The JSON is not of the shape that this program writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +81,12 @@ class Results:
 
 def save(results: Results, path: Path) -> None:
     """Write the results, whole or not at all."""
-    text = json.dumps({"shape": SHAPE, **asdict(results)}, indent=1, ensure_ascii=False)
-    new = path.with_name(path.name + ".new")
-    new.write_text(text + "\n", encoding="utf-8")
-    new.replace(path)
+    kept.save(results, SHAPE, path)
 
 
 def load(path: Path) -> Results:
     """The results that `save` wrote; ShapeError when it was something else."""
-    said: Any = json.loads(path.read_text(encoding="utf-8"))
-    shape = said.pop("shape", None) if isinstance(said, dict) else None
-    if shape != SHAPE:
-        raise ShapeError(f"{path} has shape {shape}, this program reads {SHAPE}")
+    said = kept.load(SHAPE, path)
     rows = [
         Row(**{**row, "latency": row["latency"] and Latency(**row["latency"])})
         for row in said.pop("rows")

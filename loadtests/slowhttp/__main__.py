@@ -13,23 +13,19 @@ from typing import Final, NoReturn
 from loadtests.benchmark import machine
 from loadtests.benchmark.documents import FrameError
 from loadtests.benchmark.results import OURS
-from loadtests.console import end_in_order, say
+from loadtests.console import bring_up_to_date, end_in_order, names, say
+from loadtests.kept import ShapeError
 from loadtests.launch import positive
 from loadtests.slowhttp import attack, documents, report, stuck
 from loadtests.slowhttp.attack import ATTACKS
 from loadtests.slowhttp.measure import attack_one, make_root
-from loadtests.slowhttp.results import Results, ShapeError, save
+from loadtests.slowhttp.results import Results, save
 from tests.harness import peers
 
 SERVERS: Final = (OURS, "nginx")
 STUCK: Final = "stuck readers"
 CASES: Final = (*ATTACKS, STUCK)
 BUSY: Final = 0.1  # share of the machine beyond which its other work is worth a word
-
-
-def names(text: str) -> list[str]:
-    """The members of a list written with commas."""
-    return [name for name in text.split(",") if name]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,12 +68,7 @@ def write_documents(*, check: bool) -> int:
     """Bring docs/ up to date, or say what is not."""
     if not documents.JSON.exists():
         end(f"there is no {documents.JSON.name} in docs/ yet: --json {documents.JSON} makes it")
-    changed = documents.outdated()
-    for path, content in changed.items():
-        print(f"{path.name} {'is out of date' if check else 'written'}")
-        if not check:
-            path.write_text(content, encoding="utf-8")
-    return 1 if check and changed else 0
+    return bring_up_to_date(documents.outdated(), check=check)
 
 
 def settings(options: argparse.Namespace) -> dict[str, str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from loadtests import kept
 from loadtests.slowhttp.honest import Latency
 from loadtests.slowhttp.stuck import Stuck
 
@@ -15,10 +15,6 @@ WORSE: Final = (
     2.0  # an honest client's 99th percentile beside an attack may be so many times that alone
 )
 STUCK_LIMIT: Final = 200_000  # octets that a stuck reader may cost
-
-
-class ShapeError(Exception):
-    """The JSON is not of the shape that this program writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +62,12 @@ class Results:
 
 def save(results: Results, path: Path) -> None:
     """Write the results, whole or not at all."""
-    text = json.dumps({"shape": SHAPE, **asdict(results)}, indent=1, ensure_ascii=False)
-    new = path.with_name(path.name + ".new")
-    new.write_text(text + "\n", encoding="utf-8")
-    new.replace(path)
+    kept.save(results, SHAPE, path)
 
 
 def load(path: Path) -> Results:
     """The results that `save` wrote; ShapeError when it was something else."""
-    said: Any = json.loads(path.read_text(encoding="utf-8"))
-    shape = said.pop("shape", None) if isinstance(said, dict) else None
-    if shape != SHAPE:
-        raise ShapeError(f"{path} has shape {shape}, this program reads {SHAPE}")
+    said = kept.load(SHAPE, path)
     rows = [row_of(row) for row in said.pop("rows")]
     stuck = {server: Stuck(**values) for server, values in said.pop("stuck").items()}
     return Results(**said, rows=rows, stuck=stuck)

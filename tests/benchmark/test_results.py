@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benchmark.results import Results, ShapeError, load, save
+from loadtests.benchmark.results import Results, load, save
+from loadtests.kept import ShapeError
 from tests.benchmark.examples import results, timed
 
 

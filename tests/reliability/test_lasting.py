@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.kept import ShapeError
 from loadtests.record import Held
 from loadtests.reliability import documents, lasting
 from loadtests.reliability.results import save
@@ -52,7 +53,7 @@ def test_what_was_kept_is_read_again(tmp_path: Path) -> None:
 def test_what_another_program_wrote_is_refused(tmp_path: Path) -> None:
     (tmp_path / "soak.json").write_text(json.dumps({"cases": 1}))
 
-    with pytest.raises(lasting.ShapeError, match=r"soak\.json has shape None"):
+    with pytest.raises(ShapeError, match=r"soak\.json has shape None"):
         lasting.load(tmp_path / "soak.json")
 
 

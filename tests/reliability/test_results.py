@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.kept import ShapeError
 from loadtests.reliability.counts import Loss
-from loadtests.reliability.results import ShapeError, load, save
+from loadtests.reliability.results import load, save
 from tests.reliability.examples import HUP, KILL, results
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.slowhttp.results import Results, Row, ShapeError, load, save
+from loadtests.kept import ShapeError
+from loadtests.slowhttp.results import Results, Row, load, save
 from loadtests.slowhttp.stuck import Stuck
 from tests.slowhttp.examples import ALONE, HELD, STUCK, results
 
