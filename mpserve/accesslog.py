@@ -1,21 +1,17 @@
 """The access log: one line per answer, whatever the request was.
 
-A line is made of what the request alone decides (`about`, which may be kept as long as the octets
-of the request are the same) and of what the answer adds (`record`). Lines wait in a list until
-the turn of the loop ends; then they are written, without ever waiting for room. What cannot be
-written is dropped and counted, and the error log hears of it, at most once a minute.
+Lines wait, in the pieces of which `logformat` makes them, until the turn of the loop ends; then they are
+written, without ever waiting for room. What cannot be written is dropped and counted, and the error log
+hears of it, at most once a minute.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from mpserve.destination import (
     ANY_ROOM,
@@ -27,193 +23,21 @@ from mpserve.destination import (
     named,
     opened,
 )
+from mpserve.logformat import FORMATS, Fields, Format, Layout, Openings
 from mpserve.protocol.message import Exchange
 
 log = logging.getLogger(__name__)
 
 OFF = "off"  # the destination of those who want no log
 
-BATCH = 256  # lines that may wait for the end of the turn
+MOST_PIECES = 1024  # of lines that may wait for the end of the turn
 RETRY_AFTER = 1.0  # seconds that a disk in trouble is left alone
 NOTICE_EVERY = 60.0  # seconds between two lines of the error log about dropped ones
 LONG_AGO = float("-inf")  # monotonic
 
-Fields: TypeAlias = Mapping[bytes, bytes]
-About: TypeAlias = tuple[bytes, ...]
-Field: TypeAlias = Callable[[bytes], bytes | None]
-# (about, peer, stamp, status, sent, duration) → the line
-Line: TypeAlias = Callable[[About, bytes, bytes, int, int, float], bytes]
 Clock: TypeAlias = Callable[[], float]
 
 NO_FIELDS: Fields = {}
-ABSENT = b"-"
-
-
-# ── Escaping: a value can end neither its quotes nor its line ──
-
-# These stand for themselves in every format.
-PLAIN = bytes(octet for octet in range(0x20, 0x7F) if octet not in b'"\\')
-_AS_HEX = {octet: f"\\x{octet:02X}" for octet in range(0x100) if octet not in PLAIN}
-
-
-def escape_text(value: bytes) -> bytes:
-    r"""Each octet that is not plain as \xHH."""
-    return value.decode("latin-1").translate(_AS_HEX).encode("ascii")
-
-
-def escape_json(value: bytes) -> bytes:
-    r"""The inside of a JSON string in printable ASCII (RFC 8259 §7).
-
-    UTF-8 is read as such. An octet that is not UTF-8 reads \xHH: a lone surrogate could be taken
-    back to the octet, but many JSON parsers refuse it, and no client may choose what they refuse.
-    """
-    text = json.dumps(value.decode("utf-8", "backslashreplace"))[1:-1]
-    return text.replace("\x7f", "\\u007f").encode("ascii")
-
-
-_ELLIPSIS = b"..."
-_TAIL = len(b" HTTP/1.1")
-
-
-def cut(value: bytes, limit: int) -> bytes:
-    """`value` with its middle left out, so that a request line keeps its method and its version."""
-    if len(value) <= limit + len(_ELLIPSIS) + _TAIL:
-        return value
-    return value[:limit] + _ELLIPSIS + value[-_TAIL:]
-
-
-# ── Time: local, with its offset from UTC ──
-
-_MONTHS = (b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split()
-
-
-def _offset(local: time.struct_time, template: bytes) -> bytes:
-    minutes = local.tm_gmtoff // 60
-    return template % (b"-" if minutes < 0 else b"+", *divmod(abs(minutes), 60))
-
-
-def common_time(epoch: int) -> bytes:
-    """20/Nov/2026:12:00:00 +0000"""
-    local = time.localtime(epoch)
-    year, month, day, hour, minute, second = local[:6]
-    date = b"%02d/%b/%04d:%02d:%02d:%02d " % (day, _MONTHS[month - 1], year, hour, minute, second)
-    return date + _offset(local, b"%b%02d%02d")
-
-
-def iso_time(epoch: int) -> bytes:
-    """2026-11-20T12:00:00+00:00 (ISO 8601)"""
-    local = time.localtime(epoch)
-    return b"%04d-%02d-%02dT%02d:%02d:%02d" % local[:6] + _offset(local, b"%b%02d:%02d")
-
-
-# ── Directives: what a format may name, and the expression that stands for it ──
-
-
-def word(line: bytes, number: int) -> bytes:
-    """One word of a request line; empty where there is no such line."""
-    words = line.split(b" ")
-    return words[number] if len(words) == 3 else b""
-
-
-# What the request alone decides. An empty value was not sent, or was not understood.
-REQUEST: dict[str, str] = {
-    "line": "line",
-    "method": "word(line, 0)",
-    "target": "word(line, 1)",
-    "version": "word(line, 2)",
-    "referer": "field(b'referer')",
-    "user_agent": "field(b'user-agent')",
-}
-
-# What the answer adds, and how it is printed: an expression of the parameters of `Line`.
-ANSWER: dict[str, tuple[str, str]] = {
-    "peer": ("peer", "%b"),
-    "time": ("stamp", "%b"),
-    "status": ("status", "%d"),
-    "bytes": ("sent", "%d"),  # of content, as far as it was sent
-    "duration": ("duration", "%.6f"),  # seconds
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A row of FORMATS: a line with $directives; how times and the request's values look in it."""
-
-    template: str
-    time: Callable[[int], bytes]
-    escape: Callable[[bytes], bytes]
-
-
-_COMMON = '$peer - - [$time] "$line" $status $bytes'
-
-FORMATS: dict[str, Format] = {
-    "combined": Format(_COMMON + ' "$referer" "$user_agent"', common_time, escape_text),
-    "common": Format(_COMMON, common_time, escape_text),
-    "json": Format(
-        '{"time":"$time","peer":"$peer","method":"$method","target":"$target","version":"$version",'
-        '"status":$status,"bytes":$bytes,"duration":$duration,'
-        '"referer":"$referer","user_agent":"$user_agent"}',
-        iso_time,
-        escape_json,
-    ),
-}
-
-
-# ── Compiling: a format becomes two functions, once ──
-
-_DIRECTIVE = re.compile(r"\$(\w+)")
-_OTHERS = 512  # octets of a line that do not come from the request; ample for every format
-
-
-def compile_about(form: Format, room: int) -> Callable[[bytes, Fields], About]:
-    """The function that takes from a request what a line of `form` and `room` octets prints."""
-    values = "".join(f"{REQUEST[name]} or ABSENT, " for name in _of_request(form))
-    read: Callable[[bytes, Field], About] = _function("line, field", f"({values})")
-    space = room - _OTHERS
-
-    def about(line: bytes, fields: Fields) -> About:
-        values = read(line, fields.get)
-        text = b"".join(values)
-        if len(text) <= space and not text.translate(None, PLAIN):
-            return values
-        return _fit(values, form.escape, space)
-
-    return about
-
-
-def _fit(values: About, escape: Callable[[bytes], bytes], space: int) -> About:
-    """The values escaped; the long ones cut where all of them together need more than `space`."""
-    escaped = [escape(value) for value in values]
-    limit = space
-    while sum(map(len, escaped)) > space and limit > 0:
-        limit //= 2
-        escaped = [escape(cut(value, limit)) for value in values]
-    return tuple(escaped)
-
-
-def compile_line(form: Format) -> Line:
-    """The function that makes a line of `form`."""
-    of_request = {name: (f"about[{i}]", "%b") for i, name in enumerate(_of_request(form))}
-    directives = ANSWER | of_request
-    text = _DIRECTIVE.sub(lambda name: directives[name[1]][1], form.template.replace("%", "%%"))
-    values = "".join(f"{directives[name][0]}, " for name in _DIRECTIVE.findall(form.template))
-    template = f"{text}\n".encode("ascii")
-    parameters = "about, peer, stamp, status, sent, duration"
-    line: Line = _function(parameters, f"{template!r} % ({values})")
-    return line
-
-
-def _function(parameters: str, expression: str) -> Any:
-    # A function for each directive would cost five times as much at each answer.
-    source = f"lambda {parameters}: {expression}"
-    return eval(source, globals())  # noqa: S307  the source comes from the tables above alone
-
-
-def _of_request(form: Format) -> list[str]:
-    return [name for name in _DIRECTIVE.findall(form.template) if name in REQUEST]
-
-
-# ── Writing ──
 
 
 class Losses(Enum):
@@ -277,17 +101,16 @@ class AccessLog:
     """The lines that wait, and where they will go. Opened before the fork, used after it."""
 
     __slots__ = (
-        "_about",
         "_clock",
         "_destination",
         "_form",
-        "_line",
-        "_lines",
+        "_layout",
         "_name",
         "_notices",
+        "_openings",
+        "_pieces",
         "_retry_at",
         "_second",
-        "_stamp",
         "_why",
         "dropped",
     )
@@ -298,10 +121,8 @@ class AccessLog:
         self._name = name
         self._form = form
         self._clock = clock
-        self._line = compile_line(form)
-        self._lines: list[bytes] = []
-        self._second = -1  # the epoch second that `_stamp` shows
-        self._stamp = b""
+        self._pieces: list[bytes] = []  # of whole lines
+        self._second = -1  # since the epoch, that of the openings
         self._notices = Notices()
         self._why = ""  # what stood in the way when a line was last dropped
         self._retry_at = LONG_AGO  # monotonic; a destination in trouble is left alone until then
@@ -315,18 +136,24 @@ class AccessLog:
         return cls(destination, FORMATS[format_name], opened, clock)
 
     def __repr__(self) -> str:
-        state = "off" if self._destination is None else f"{len(self._lines)} lines waiting"
+        lines = sum(piece.endswith(b"\n") for piece in self._pieces)
+        state = "off" if self._destination is None else f"{lines} lines waiting"
         return f"<AccessLog {self._name} {state}, {self.dropped} dropped>"
 
     @property
     def timed(self) -> bool:
         """Whether a line tells how long the exchange took."""
-        return "$duration" in self._form.template
+        return self._layout.duration is not None
 
     @property
     def enabled(self) -> bool:
         """Whether anything is written."""
         return self._destination is not None
+
+    @property
+    def layout(self) -> Layout:
+        """What makes the pieces of a line, for `record`. Another one when the log has been opened anew."""
+        return self._layout
 
     def append(self, exchange: Exchange, ended: float, wall: float) -> None:
         """Log an exchange that ended at `ended` (monotonic seconds), `wall` (epoch seconds)."""
@@ -335,43 +162,36 @@ class AccessLog:
         about = exchange.about
         if about is None:
             request = exchange.request
-            about = self._about(exchange.line, request.fields if request else NO_FIELDS)
-        self.record(
-            about,
-            exchange.peer,
-            exchange.status,
-            exchange.content_sent,
-            ended - exchange.started,
-            wall,
-        )
+            about = self._layout.about(exchange.line, request.fields if request else NO_FIELDS)
+        text = self._layout.exchange(about, exchange.status, exchange.content_sent)
+        self.turn_to(wall)
+        self.record(exchange.peer, text, about.end, ended - exchange.started)
 
-    def about(self, line: bytes, fields: Fields) -> About:
-        """What a line says of a request, whatever the answer; for `record`."""
-        return self._about(line, fields)
-
-    def record(
-        self, about: About, peer: bytes, status: int, sent: int, duration: float, wall: float
-    ) -> None:
-        """Log one answer to a request whose `about` is known."""
-        if self._destination is None:
-            return
+    def turn_to(self, wall: float) -> None:
+        """What is recorded from now on ended at `wall` (epoch seconds)."""
         second = int(wall)
         if second != self._second:
             self._second = second
-            self._stamp = self._form.time(second)
-        lines = self._lines
-        lines.append(self._line(about, peer, self._stamp, status, sent, duration))
-        if len(lines) >= BATCH:
+            self._openings = Openings(self._layout, second)
+
+    def record(self, peer: bytes, exchange: bytes, end: bytes, duration: float) -> None:
+        """Log one answer, of which the layout has made `exchange` and `end`; `duration` in seconds."""
+        pieces = self._pieces
+        if self._layout.duration is None:
+            pieces += (self._openings[peer], exchange, end)
+        else:
+            pieces += (self._openings[peer], self._layout.duration(duration), exchange, end)
+        if len(pieces) >= MOST_PIECES:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits: once in each turn of the loop."""
         destination = self._destination
         if destination is None:
-            return
-        if self._lines:
-            waiting = b"".join(self._lines)
-            self._lines.clear()
+            self._pieces.clear()
+        elif self._pieces:
+            waiting = b"".join(self._pieces)
+            self._pieces.clear()
             self._deliver(destination, waiting)
         elif destination.unfinished:
             self._deliver(destination, b"")
@@ -413,7 +233,8 @@ class AccessLog:
 
     def _use(self, destination: Destination | None) -> None:
         self._destination = destination
-        self._about = compile_about(self._form, destination.room if destination else ANY_ROOM)
+        self._layout = Layout(self._form, destination.room if destination else ANY_ROOM)
+        self._openings = Openings(self._layout, self._second)
 
     def _end(self) -> None:
         if self._destination is not None:

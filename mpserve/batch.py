@@ -13,21 +13,24 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from socket import MSG_DONTWAIT, MSG_MORE
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from mpserve.config import Caches, Config
 from mpserve.counters import Counters
 from mpserve.filecache import FileCache, read_spans
+from mpserve.logformat import ABSENT, SAID, Layout
 from mpserve.loop import Loop
-from mpserve.memo import MARKS, MOST_IGNORED, Memo, Prepared, ignored_fields, reduce
+from mpserve.memo import MOST_IGNORED, Memo, Parts, Prepared, own_fields, parts_of, reduce
 from mpserve.protocol.http1 import Http1Protocol
-from mpserve.protocol.message import FileSpan, Piece, Request
+from mpserve.protocol.message import About, FileSpan, Piece, Request
 from mpserve.readahead import is_known_warm
 from mpserve.transport import ALONE_SIZE
 from mpserve.witness import Witness
 
+# The parts of the head are None where nothing had to be left out.
+Single: TypeAlias = "tuple[Repeating, bytes, Prepared, Parts | None]"
 OnBug: TypeAlias = Callable[[Callable[..., None], Exception], None]
 
 END_OF_HEAD: Final = b"\r\n\r\n"
@@ -37,6 +40,8 @@ LONGEST_HEAD: Final = 4096
 NOT_IN_THE_HEAD: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 # A head of fewer octets has hardly room for the fields that are ignored.
 SHORT_HEAD: Final = 200
+# Of a client that says nothing of itself.
+NOTHING: Final = (None, None)
 # Octets of answers that are put together for one pipelining client; the rest of its requests wait.
 RUN_SIZE: Final = 256 * 1024
 
@@ -69,19 +74,15 @@ class Log(Protocol):
     def enabled(self) -> bool: ...
     @property
     def timed(self) -> bool: ...
-    def about(self, line: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
-        """What a line says of a request."""
+    @property
+    def layout(self) -> Layout:
+        """What makes the pieces of a line."""
 
-    def record(
-        self,
-        about: tuple[bytes, ...],
-        peer: bytes,
-        status: int,
-        sent: int,
-        duration: float,
-        wall: float,
-    ) -> None:
-        """Note an answer to a request of which that is said."""
+    def turn_to(self, wall: float) -> None:
+        """What is recorded from now on ended at `wall` (epoch seconds)."""
+
+    def record(self, peer: bytes, exchange: bytes, end: bytes, duration: float) -> None:
+        """Note an answer in pieces of the layout."""
 
 
 class Made(NamedTuple):
@@ -166,7 +167,7 @@ class Batch:
         self._counters = counters
         self._limits = config.limits
         self._keepalive = config.timeouts.keepalive  # seconds
-        self._singles: list[tuple[Repeating, bytes, Prepared]] = []
+        self._singles: list[Single] = []
         self._runs: list[Run] = []
         self._stopped = False
 
@@ -184,13 +185,15 @@ class Batch:
 
     def add(self, connection: Repeating, octets: bytes) -> None:
         """All that an idle connection had to receive: a known head is answered by `answer`, any other now."""
-        answer = None
-        if len(octets) <= self._longest:
-            # A short head has most often nothing to be left out, and is its own key.
-            key = octets if len(octets) < SHORT_HEAD else reduce(octets)
-            answer = self._answers.young.get(key) or self._memo.find(octets)
+        answer, parts = None, None
+        if (
+            len(octets) < SHORT_HEAD
+        ):  # most often there is nothing to be left out, and it is its own key
+            answer = self._answers.young.get(octets)
+        if answer is None:
+            answer, parts = self._memo.find_with_parts(octets)
         if answer is not None:
-            self._singles.append((connection, octets, answer))
+            self._singles.append((connection, octets, answer, parts))
         elif -1 < octets.find(END_OF_HEAD) < len(octets) - len(END_OF_HEAD):
             self._add_run(connection, octets)
         else:
@@ -200,21 +203,21 @@ class Batch:
         """Keep what the long way has made of the head `octets`, if it is one that may be repeated."""
         if made.witnesses is None or not self._memo.keeps or not self._may_repeat(octets, made):
             return
-        ignored = ignored_fields(octets)
-        fields = made.request.fields
-        if ignored is None or any(fields[name] != value for name, value in ignored.items()):
+        fields = _kept_fields(octets, made.request.fields)
+        if fields is None:
             return
-        # All that is asked of them again is what the log prints; the ignored ones are each client's own.
-        printed = {name for name, _ in MARKS} - ignored.keys()
-        fields = {name: value for name, value in fields.items() if name in printed}
         request = dataclasses.replace(made.request, fields=fields)
         content = read_spans(made.content, made.witnesses)
-        about = self._log.about(request.line, fields)
+        layout = self._log.layout
+        about = layout.about(request.line, fields)
+        told = layout.exchange(about, made.status, sum(map(len, content)))
         date_line = self._loop.date_line
-        prepared = Prepared(
-            request, made.status, made.head, date_line, content, made.witnesses, about
+        self._memo.put(
+            octets,
+            Prepared(
+                request, made.status, made.head, date_line, content, made.witnesses, about, told
+            ),
         )
-        self._memo.put(octets, prepared)
 
     def _may_repeat(self, octets: bytes, made: Made) -> bool:
         """Whether all there is to know about the request is in its head, and every limit is kept."""
@@ -243,7 +246,7 @@ class Batch:
 
     def _release(self) -> None:
         """Leave all that has been added to the long way."""
-        added = [(connection, head) for connection, head, _ in self._singles]
+        added = [(connection, head) for connection, head, _, _ in self._singles]
         added += [(run.connection, b"".join((*run.heads, run.rest))) for run in self._runs]
         self._singles, self._runs = [], []
         for connection, octets in added:
@@ -253,16 +256,18 @@ class Batch:
                 self._on_bug(connection.take, bug)
 
     def _answer_singles(  # noqa: C901, PLR0912  # by hand, as the head of the file says
-        self, singles: list[tuple[Repeating, bytes, Prepared]]
+        self, singles: list[Single]
     ) -> None:
         """One send for each: the hottest lines of the server."""
-        loop = self._loop
+        loop, log = self._loop, self._log
         moment = self._cache.next_moment(loop.now)
         date_line, deadline = loop.date_line, loop.now + self._keepalive
-        logged = self._log.enabled
+        if logged := log.enabled:
+            log.turn_to(loop.wall)
+        timed = log.timed
         counters = self._counters
         gone = octets_gone = same = place = 0  # `same`: answers in a row that one cell counts
-        for connection, head, answer in singles:
+        for connection, head, answer, parts in singles:
             try:
                 if answer.moment != moment and not answer.agrees(moment):
                     self._forget(connection, head)
@@ -289,7 +294,9 @@ class Batch:
                 same += 1
                 octets_gone += taken - answer.head_size
                 if logged:
-                    self._note(connection, head, answer)
+                    duration = time.monotonic() - loop.now if timed else 0.0
+                    end = answer.end if parts is None else self._end(head, answer, parts)
+                    log.record(connection.peer, answer.told, end, duration)
                 if answer.persistent:
                     connection.deadline = deadline
                     if not connection.polled:
@@ -307,23 +314,31 @@ class Batch:
         self._memo.drop(head)
         connection.take(head)
 
-    def _note(self, connection: Repeating, head: bytes, answer: Prepared) -> None:
-        """Log an answer that has gone whole."""
-        about, loop, log = self.about(head, answer), self._loop, self._log
-        duration = time.monotonic() - loop.now if log.timed else 0.0
-        log.record(about, connection.peer, answer.status, answer.length, duration, loop.wall)
+    def _end(self, head: bytes, answer: Prepared, parts: Parts) -> bytes:
+        """The end of a line of the log: the fields that the memo ignores are each request's own."""
+        own, layout = own_fields(parts), self._log.layout
+        if own == NOTHING:
+            return answer.end
+        if own is None or answer.request.fields or len(head) > layout.space:
+            return self._read_anew(head).end
+        referer, agent = own
+        return layout.end(referer or ABSENT, agent or ABSENT)
 
-    def about(self, head: bytes, answer: Prepared) -> tuple[bytes, ...]:
-        """What the log says of a request: the fields that the memo ignores are its own."""
-        ignored = ignored_fields(head) if self._log.enabled else {}
-        if ignored is None or ignored.keys() & answer.request.fields.keys():
-            protocol = Http1Protocol(self._limits)
-            protocol.receive(head)
-            request = protocol.next_request()
-            assert request is not None  # the same head but for lines that change nothing
-            return self._log.about(answer.line, request.fields)
-        fields = answer.request.fields
-        return self._log.about(answer.line, fields | ignored) if ignored else answer.about
+    def about(self, head: bytes, answer: Prepared) -> About:
+        """What the log says of a request."""
+        if not self._log.enabled:
+            return answer.about
+        return answer.about._replace(end=self._end(head, answer, parts_of(head)))
+
+    def _read_anew(self, head: bytes) -> About:
+        """What the log says of the request of `head`, by the long way."""
+        protocol = Http1Protocol(self._limits)
+        protocol.receive(head)
+        request = protocol.next_request()
+        assert (
+            request is not None
+        )  # a head that has been answered but for lines that change nothing
+        return self._log.layout.about(request.line, request.fields)
 
     # Runs
 
@@ -333,7 +348,7 @@ class Batch:
         start, size = 0, 0
         while (end := octets.find(END_OF_HEAD, start) + len(END_OF_HEAD)) > start:
             head = octets[start:end]
-            answer = self._memo.find(head)
+            answer = self._answers.young.get(head) or self._memo.find(head)
             if answer is None or answer.pieces or size > RUN_SIZE:
                 break
             if not answer.persistent and end < len(octets):
@@ -371,8 +386,11 @@ class Batch:
             index += 1
         self._counters.repeated(run.answers[:index], time.monotonic() - self._loop.now)
         if self._log.enabled:
+            self._log.turn_to(self._loop.wall)
+            duration = time.monotonic() - self._loop.now
             for head, answer in zip(run.heads[:index], run.answers, strict=False):
-                self._note(run.connection, head, answer)
+                end = self._end(head, answer, parts_of(head))
+                self._log.record(run.connection.peer, answer.told, end, duration)
         self._go_on(run, index, taken)
 
     def _go_on(self, run: Run, index: int, taken: int) -> None:
@@ -390,3 +408,21 @@ class Batch:
             connection.deadline = self._loop.now + self._keepalive
             if not connection.polled:
                 connection.poll()
+
+
+def _kept_fields(octets: bytes, fields: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
+    """Of `fields`, those that the log prints and the key of the head `octets` holds.
+
+    The ignored ones are each client's own. None: which is which cannot be told.
+    """
+    own = own_fields(parts_of(octets))
+    if own is None:
+        return None
+    kept = {}
+    for name, ignored in zip(SAID.values(), own, strict=True):
+        value = fields.get(name)
+        if ignored is None and value is not None:
+            kept[name] = value
+        elif ignored != value:
+            return None
+    return kept

@@ -9,11 +9,11 @@ say whether what was seen is still so. It is only a memo: with it, the answers a
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeAlias
 
 from mpserve.counters import place_of
 from mpserve.generations import Cost, Generations
-from mpserve.protocol.message import FileSpan, Piece, Request
+from mpserve.protocol.message import About, FileSpan, Piece, Request
 from mpserve.witness import Witness
 
 # An entry's own octets: the object, its request, its witnesses, its place in a dictionary.
@@ -23,35 +23,44 @@ OVERHEAD: Final = 2000
 # spelling and without anything that a log would have to escape are left out; any other line stays in the
 # key, and its head goes the long way to be judged there. What is taken out lies between the LF of the line
 # before and its own, so both must be ends of lines, and neither may belong to the empty line: else a head
-# that is malformed, or two of them, could become one that is not.
+# that is malformed, or two of them, could become one that is not. The groups are what the log prints.
+VALUE: Final = rb"(?! )[ !#-\[\]-~]++(?<! )"
 IGNORED: Final = re.compile(
-    rb"\n[UCR](?<=[^\n]\r\n.)(?:ser-Agent|ookie|eferer): (?! )[ !#-\[\]-~]++(?<! )\r(?=\n)"
+    rb"\n[UCR](?<=[^\n]\r\n.)(?:ser-Agent: (%b)|ookie: %b|eferer: (%b))\r(?=\n)" % ((VALUE,) * 3)
 )
 # How many such lines are left out. A head with more has some in its key, and is counted there.
 MOST_IGNORED: Final = 3
 # Octets of a file that are sent in one call, without a turn of their own: what the socket of a fast client holds.
 MOST_AT_ONCE: Final = 1024 * 1024
-# How the lines begin that the log prints.
-MARKS: Final = ((b"referer", b"\r\nReferer: "), (b"user-agent", b"\r\nUser-Agent: "))
+
+# A head that is cut at those lines: a text, a User-Agent, a Referer, a text, and so on.
+Parts: TypeAlias = list[bytes]
+
+
+def parts_of(head: bytes) -> Parts:
+    """`head` cut at the lines that decide nothing. Every third part, from the first, is what decides."""
+    return IGNORED.split(head, MOST_IGNORED)
 
 
 def reduce(head: bytes) -> bytes:
     """`head` without the lines that decide nothing."""
-    return IGNORED.sub(b"", head, MOST_IGNORED)
+    return b"".join(parts_of(head)[::3])
 
 
-def ignored_fields(head: bytes) -> dict[bytes, bytes] | None:
-    """What the lines that `reduce` leaves out say for the log; None if they are not for this to tell."""
-    fields = {}
-    for name, start in MARKS:
-        begin = head.find(start)
-        if begin >= 0:
-            begin += len(start)
-            end = head.index(b"\r", begin)
-            if head.find(start, end) >= 0:  # twice: they would have to be joined
+def own_fields(parts: Parts) -> tuple[bytes | None, bytes | None] | None:
+    """The Referer and the User-Agent among the lines that were cut out; None if there are two of one."""
+    agent = referer = None
+    for index in range(1, len(parts), 3):
+        value = parts[index]
+        if value:
+            if agent:
                 return None
-            fields[name] = head[begin:end]
-    return fields
+            agent = value
+        elif value := parts[index + 1]:
+            if referer:
+                return None
+            referer = value
+    return referer, agent
 
 
 def small_span(pieces: tuple[Piece, ...]) -> FileSpan | None:
@@ -70,6 +79,7 @@ class Prepared:
         "_other_witnesses",
         "about",
         "date_line",
+        "end",
         "head_size",
         "length",
         "line",
@@ -82,6 +92,7 @@ class Prepared:
         "request",
         "size",
         "status",
+        "told",
         "whole",
     )
 
@@ -93,9 +104,10 @@ class Prepared:
         date_line: bytes,
         content: tuple[Piece, ...],
         witnesses: tuple[Witness, ...],
-        about: tuple[bytes, ...],
+        about: About,
+        told: bytes,
     ) -> None:
-        """`date_line` is one of the lines of `head`."""
+        """`date_line` is one of the lines of `head`; `told`, what the log says of this answer to `about`."""
         small = all(type(piece) is bytes for piece in content)
         self.request = request  # of its fields, those that the log prints and the key holds
         self.line = request.line
@@ -115,6 +127,8 @@ class Prepared:
         self._last_witness = witnesses[-1] if witnesses else None
         self._other_witnesses = witnesses[:-1]
         self.about = about  # what the log says of a request without the ignored fields
+        self.told = told  # the middle of a line, and
+        self.end = about.end  # its end without them
         self.persistent = request.persistent
         self.moment = 0  # as of a witness: all of them agreed
         self.size = len(self.octets) + OVERHEAD  # octets of memory
@@ -158,13 +172,19 @@ class Memo:
         return self.answers.keeps
 
     def find(self, head: bytes) -> Prepared | None:
-        """The answer to `head`, if one is kept. Its witnesses have not been asked.
+        """The answer to `head`, if one is kept. Its witnesses have not been asked."""
+        return self.find_with_parts(head)[0]
+
+    def find_with_parts(self, head: bytes) -> tuple[Prepared | None, Parts]:
+        """The answer to `head`, if one is kept, and its parts. Its witnesses have not been asked.
 
         A head that is its own key is found sooner in `answers.young`.
         """
         if len(head) > self._longest:
-            return None
-        return self.answers.get(reduce(head))
+            return None, []
+        parts = parts_of(head)
+        key = b"".join(parts[::3])
+        return self.answers.young.get(key) or self.answers.get(key), parts
 
     def put(self, head: bytes, answer: Prepared) -> None:
         """Keep `answer` as the one to `head`."""

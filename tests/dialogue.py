@@ -6,7 +6,7 @@ import _socket
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,7 +14,9 @@ from mpserve.batch import Batch
 from mpserve.config import Config
 from mpserve.connection import Connection
 from mpserve.counters import Counters
+from mpserve.destination import ANY_ROOM
 from mpserve.filecache import FileCache
+from mpserve.logformat import FORMATS, Layout
 from mpserve.loop import Loop
 from mpserve.protocol.message import Exchange, FileSpan
 from mpserve.readahead import note_warm
@@ -37,19 +39,21 @@ class FakeLog:
     def append(self, exchange: Exchange, ended: float, wall: float) -> None:
         self.exchanges.append(exchange)
 
-    def about(self, line: bytes, fields: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
-        return (line, fields.get(b"referer", b""), fields.get(b"user-agent", b""))
+    @property
+    def layout(self) -> Layout:
+        return LAYOUT
 
-    def record(
-        self,
-        about: tuple[bytes, ...],
-        peer: bytes,
-        status: int,
-        sent: int,
-        duration: float,
-        wall: float,
-    ) -> None:
-        self.exchanges.append(Exchange(peer, None, about[0], status, 0.0, 0, sent))
+    def turn_to(self, wall: float) -> None:
+        pass
+
+    def record(self, peer: bytes, exchange: bytes, end: bytes, duration: float) -> None:
+        told = _TOLD.fullmatch(exchange)
+        assert told is not None
+        self.exchanges.append(Exchange(peer, None, told[1], int(told[2]), 0.0, 0, int(told[3])))
+
+
+LAYOUT = Layout(FORMATS["combined"], ANY_ROOM)
+_TOLD = re.compile(rb'"(.*)" (\d+) (\d+)')
 
 
 class FakeTime:

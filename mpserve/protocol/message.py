@@ -7,7 +7,7 @@ except in `Exchange`, which the connection writes once, when the exchange ends.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 # RFC 9110 §15: the status codes this server may send, and their reason phrases.
 REASONS: dict[int, bytes] = {
@@ -102,6 +102,13 @@ class Response:
     length: int | None = None
 
 
+class About(NamedTuple):
+    """What the access log says of a request, whatever the answer."""
+
+    asked: tuple[bytes, ...]  # of the request line, as the format has it
+    end: bytes  # of the client, to the end of the line
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request and its answer, for the access log: written when the exchange begins and when it ends."""
@@ -113,9 +120,7 @@ class Exchange:
     started: float  # monotonic seconds: the head was complete
     head_size: int  # octets of the response's head
     sent: int = 0  # octets of the response the kernel took, the head included
-    about: tuple[bytes, ...] | None = (
-        None  # what the log says of the request, where it is known already
-    )
+    about: About | None = None  # what the log says of the request, where it is known already
 
     @property
     def content_sent(self) -> int:
