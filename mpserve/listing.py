@@ -110,7 +110,7 @@ _PARENT = (
 )
 
 
-_CUT = " There are more, which are not listed."
+_CUT = ". There are more, which are not listed."
 
 
 def page(path: tuple[bytes, ...], entries: Sequence[Entry], *, cut: bool = False) -> bytes:

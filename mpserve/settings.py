@@ -320,7 +320,7 @@ class CommandLine:
         try:
             found, strays = self._parser.parse_known_args(argv)
         except argparse.ArgumentError as error:
-            raise ConfigError(f"{error.argument_name}: {error.message}") from None
+            raise ConfigError(_complaint(error)) from None
         for stray in strays:
             raise ConfigError(self._objection(stray))
         layer: dict[str, Given] = {}
@@ -342,6 +342,13 @@ class CommandLine:
     def help(self) -> str:
         """The text of --help, as wide as the terminal at hand but no wider than a page."""
         return self._parser.format_help()
+
+
+def _complaint(error: argparse.ArgumentError) -> str:
+    """What argparse has found, in words of ours where its own are about itself."""
+    if error.message.startswith("ignored explicit argument"):
+        return f"{error.argument_name}: takes no value"
+    return f"{error.argument_name}: {error.message}"
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

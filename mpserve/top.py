@@ -49,11 +49,18 @@ def parser() -> Words:
         prog="mpserve top",
         description="Show what a running server does, process by process. q ends it.",
     )
-    words.add_argument("pid", nargs="?", type=int, help="the master; else it is looked for")
+    words.add_argument("pid", nargs="?", type=process_id, help="the master; else it is looked for")
     words.add_argument("--pid-file", help="file with the process ID of the master")
     words.add_argument("--once", action="store_true", help="print one table and end")
     words.add_argument("--json", action="store_true", help="print one reading as JSON and end")
     return words
+
+
+def process_id(text: str) -> int:
+    """The process ID that `text` writes. Raises ConfigError."""
+    if not text.isdecimal():
+        raise ConfigError(f"top: {text!r} is no process ID")
+    return int(text)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -121,7 +128,12 @@ def where_it_serves(pid: int) -> str:
             for each in process.net_connections("tcp")
             if each.status == psutil.CONN_LISTEN
         ]
-        paths = [str(each.laddr) for each in process.net_connections("unix") if each.laddr]
+        # The kernel knows the name under which a socket was made, before it was moved (listeners).
+        paths = [
+            f"unix:{str(each.laddr).removesuffix(f'.{pid}')}"
+            for each in process.net_connections("unix")
+            if each.laddr
+        ]
     except psutil.Error:
         return "another user's"
     return " ".join(dict.fromkeys(sorted(listening) + sorted(paths))) or "at no address"

@@ -272,6 +272,8 @@ def test_a_wrong_switch_in_the_environment_is_refused(root: str) -> None:
             id="two roots",
         ),
         pytest.param(["--bind"], "--bind: expected one argument", id="value missing"),
+        pytest.param(["--listing=yes"], "--listing: takes no value", id="a switch with a value"),
+        pytest.param(["--check=1"], "--check: takes no value", id="an action with a value"),
         pytest.param(
             ["--bind", "--listing"], "--bind: expected one argument", id="a flag for a value"
         ),

@@ -318,5 +318,5 @@ def test_the_page_says_its_charset_and_is_it() -> None:
 def test_a_listing_that_is_cut_says_so() -> None:
     entries = [Entry(b"a", False, 1, 0)]
 
-    assert b"There are more, which are not listed." in page((), entries, cut=True)
+    assert b"1 file, 1 B. There are more, which are not listed." in page((), entries, cut=True)
     assert b"There are more" not in page((), entries)

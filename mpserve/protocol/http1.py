@@ -303,10 +303,9 @@ class Http1Protocol:
 
     def _forbids_content(self, request: Request | None, response: Response) -> bool:
         """Whether a response ends with its head, whatever its fields say (§6.3)."""
-        method = request.method if request is not None else b""
-        if request is None and self._line is not None:  # of the head that was refused
-            method = self._line[0]
-        return method == b"HEAD" or response.status in (204, 304)
+        if request is None:  # of the head that was refused, the beginning counts
+            return self._buffer.startswith(b"HEAD ", self._position)
+        return request.method == b"HEAD" or response.status in (204, 304)
 
 
 # --- What fields say about a message --------------------------------------------------------------

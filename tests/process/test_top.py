@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from mpserve.top import where_it_serves
 from tests.harness.server import REPOSITORY, Server
 from tests.process.conftest import Serve, content
 
@@ -136,6 +137,7 @@ ALONE = ("unshare", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kil
 # What there is to say where no server runs, one does, and two do.
 LOOKING = """
 import sys
+from mpserve.top import where_it_serves
 from tests.harness.server import Server
 from tests.process.test_top import top
 print(top("--once").stderr, end="")
@@ -173,7 +175,7 @@ def test_the_server_is_found_among_the_processes(root: Path) -> None:
         (["1999999999"], "top: there is no process 1999999999"),
         (["--pid-file", "/none/pid"], "top: --pid-file /none/pid: No such file or directory"),
         (["--twice"], "top: unrecognized arguments: --twice"),
-        (["one"], "top: argument pid: invalid int value: 'one'"),
+        (["one"], "top: 'one' is no process ID"),
     ],
 )
 def test_what_cannot_be_shown_is_one_line_and_status_2(words: list[str], complaint: str) -> None:
@@ -197,6 +199,11 @@ def test_without_psutil_it_says_what_is_missing(tmp_path: Path) -> None:
 
     expected = "mpserve: error: top: psutil is not installed: pip install psutil\n"
     assert (2, expected) == (done.returncode, done.stderr)
+
+
+def test_a_unix_socket_is_shown_by_the_name_that_clients_use(tmp_path: Path) -> None:
+    with Server(tmp_path, "--bind", f"unix:{tmp_path}/sock") as server:
+        assert where_it_serves(server.pid) == f"unix:{tmp_path}/sock"
 
 
 def test_a_process_that_is_no_server_is_refused() -> None:

@@ -472,7 +472,14 @@ def test_content_follows_unless_method_or_status_forbid_it(
     [
         pytest.param(b"GET / HTTP/1.1\r\n\r\n", (b"hello",), id="content follows"),
         pytest.param(b"HEAD / HTTP/1.1\r\n\r\n", (), id="but not for a HEAD that was understood"),
-        pytest.param(b"HEAD /  HTTP/1.1\r\n\r\n", (b"hello",), id="it follows one that was not"),
+        pytest.param(b"HEAD /  HTTP/1.1\r\n\r\n", (), id="nor for one whose line was not"),
+        pytest.param(
+            b"HEAD / HTTP/1.1\nHost: a\r\n\r\n", (), id="nor for one in which a CR is missing"
+        ),
+        pytest.param(b"\r\nHEAD /  HTTP/1.1\r\n\r\n", (), id="nor behind an empty line"),
+        pytest.param(
+            b"HEADS /  HTTP/1.1\r\n\r\n", (b"hello",), id="a longer name is another method"
+        ),
     ],
 )
 def test_answer_to_a_framing_error_is_the_last(data: bytes, content: tuple[bytes, ...]) -> None:
