@@ -28,6 +28,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "media_types.py"
         pytest.param(b"feed.xml", b"application/xml; charset=utf-8", id="XML"),
         pytest.param(b"logo.svg", b"image/svg+xml; charset=utf-8", id="SVG"),
         pytest.param(b"app.wasm", b"application/wasm", id="WebAssembly"),
+        pytest.param(b"setup.py", b"text/x-python; charset=utf-8", id="a program"),
+        pytest.param(b"0001-fix.patch", b"text/x-diff; charset=utf-8", id="a patch"),
         pytest.param(b"photo.webp", b"image/webp", id="an image"),
         pytest.param(b"clip.mp4", b"video/mp4", id="a film"),
         pytest.param(b"text.woff2", b"font/woff2", id="a font"),
