@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from loadtests.benchmark import (
     calls,
@@ -35,7 +33,7 @@ from loadtests.benchmark.results import (
     save,
 )
 from loadtests.benchmark.workloads import WORKLOADS
-from loadtests.console import bring_up_to_date, end_in_order, names, say
+from loadtests.console import end, end_in_order, names, refuse_unknown, say, write_documents
 from loadtests.kept import ShapeError
 from tests.harness import peers
 
@@ -47,7 +45,7 @@ TABLES: dict[str, Callable[[timed.Bench], Table]] = {
     "scale": scale.run,
     "cold": cold.run,
 }
-BUSY = 0.1  # share of the machine beyond which its other work is worth a word
+COMMAND = "benchmark"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,29 +71,6 @@ def parser() -> argparse.ArgumentParser:
     add("--docs", action="store_true", help="write docs/performance.* from docs/performance.json")
     add("--check", action="store_true", help="with --docs: write nothing, fail if they differ")
     return made
-
-
-def refuse_unknown(options: argparse.Namespace) -> None:
-    """Ends the program over a name that nothing here answers to."""
-    known = {"servers": {*peers.PEERS, TRUSTING}, "workloads": {*WORKLOADS, *TABLES}}
-    for kind, asked in (("servers", options.compare), ("workloads", options.only or [])):
-        if unknown := sorted(set(asked) - known[kind]):
-            end(f"{', '.join(unknown)}: not among the {kind}: {', '.join(sorted(known[kind]))}")
-
-
-def end(text: str) -> NoReturn:
-    """Leaves with one line on standard error."""
-    print(f"benchmark: {text}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def write_documents(*, check: bool) -> int:
-    """Brings docs/ up to date, or says what is not."""
-    if not documents.JSON.exists():
-        end(
-            f"there is no {documents.JSON.name} in docs/ yet: --full --json {documents.JSON} makes it"
-        )
-    return bring_up_to_date(documents.outdated(), check=check)
 
 
 def present(wanted: list[str], results: Results) -> tuple[str, ...]:
@@ -127,8 +102,7 @@ def measure(options: argparse.Namespace) -> Results:
         settings(options, processors),
         {},
     )
-    if (busy := machine.other_work()) > BUSY:
-        results.note(f"the machine was busy with other work when the run began ({busy:.0%})")
+    results.notes += machine.disturbance()
     with tempfile.TemporaryDirectory(prefix="mpserve-benchmark-") as folder:
         root, home = Path(folder, "root"), Path(folder, "home")
         home.mkdir()
@@ -187,8 +161,12 @@ def main() -> int:
     end_in_order()
     try:
         if options.docs:
-            return write_documents(check=options.check)
-        refuse_unknown(options)
+            source, outdated = documents.JSON, documents.outdated
+            return write_documents(
+                COMMAND, source, outdated, check=options.check, kept_by="--full --json"
+            )
+        refuse_unknown(COMMAND, "servers", options.compare, (*peers.PEERS, TRUSTING))
+        refuse_unknown(COMMAND, "workloads", options.only or (), (*WORKLOADS, *TABLES))
         client.find()
         earlier = load(options.json) if options.again and options.json else None
         results = measure(options)
@@ -198,7 +176,7 @@ def main() -> int:
             results.tables.sort(key=lambda table: list(TABLES).index(table.name))
             keep(results, options.json)
     except (client.ClientError, documents.FrameError, kin.KinError, ShapeError) as error:
-        end(str(error))
+        end(COMMAND, str(error))
     except KeyboardInterrupt:
         return 130
     print(report.markdown(results), end="")

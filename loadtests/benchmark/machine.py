@@ -8,6 +8,9 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
+
+BUSY: Final = 0.1  # share of all processors beyond which the machine's other work is worth a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,16 @@ def model() -> str:
 
 def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def disturbance() -> list[str]:
+    """What a report has to say of the machine's other work, where that is worth a word."""
+    busy = other_work()
+    return (
+        [f"the machine was busy with other work when the run began ({busy:.0%})"]
+        if busy > BUSY
+        else []
+    )
 
 
 def other_work(seconds: float = 0.5) -> float:

@@ -7,12 +7,11 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
 
 from loadtests.benchmark import machine
 from loadtests.benchmark.documents import FrameError
 from loadtests.benchmark.results import OURS
-from loadtests.console import bring_up_to_date, end_in_order, names, say
+from loadtests.console import end, end_in_order, names, refuse_unknown, say, write_documents
 from loadtests.kept import ShapeError
 from loadtests.launch import positive
 from loadtests.reliability import documents, report, run
@@ -21,7 +20,7 @@ from loadtests.reliability.results import Results, save
 from loadtests.reliability.subject import SUBJECTS
 from tests.harness import peers
 
-BUSY = 0.1  # share of the machine beyond which its other work is worth a word
+COMMAND = "reliability"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,34 +54,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def end(text: str) -> NoReturn:
-    """Leaves with one line on standard error."""
-    print(f"reliability: {text}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def refuse_unknown(options: argparse.Namespace) -> None:
-    """Ends the program over a name that nothing here answers to."""
-    known: dict[str, set[str]] = {"servers": set(SUBJECTS), "actions": set(ACTIONS)}
-    for kind, asked in (("servers", options.server), ("actions", options.only)):
-        if unknown := sorted(set(asked) - known[kind]):
-            end(f"{', '.join(unknown)}: not among the {kind}: {', '.join(sorted(known[kind]))}")
-
-
-def write_documents(*, check: bool) -> int:
-    """Brings docs/ up to date, or says what is not."""
-    if not documents.JSON.exists():
-        end(f"there is no {documents.JSON.name} in docs/ yet: --json {documents.JSON} makes it")
-    return bring_up_to_date(documents.outdated(), check=check)
-
-
 def measure(options: argparse.Namespace) -> Results:
     """The whole run."""
     described = machine.describe(client="plain sockets, 2 processes")
     command = shlex.join(["./scripts/reliability", *sys.argv[1:]])
     results = Results(machine.now(), command, described, settings(options), {})
-    if (busy := machine.other_work()) > BUSY:
-        results.notes.append(f"the machine was busy with other work at the beginning ({busy:.0%})")
+    results.notes += machine.disturbance()
     with tempfile.TemporaryDirectory(prefix="mpserve-reliability-") as folder:
         Path(folder).chmod(0o755)  # for the workers of servers that give up root
         root = Path(folder, "root")
@@ -131,11 +108,13 @@ def main() -> int:
     end_in_order()
     try:
         if options.docs:
-            return write_documents(check=options.check)
-        refuse_unknown(options)
+            source, outdated = documents.JSON, documents.outdated
+            return write_documents(COMMAND, source, outdated, check=options.check)
+        refuse_unknown(COMMAND, "servers", options.server, SUBJECTS)
+        refuse_unknown(COMMAND, "actions", options.only, ACTIONS)
         results = measure(options)
     except (FrameError, ShapeError, peers.PeerError) as error:
-        end(str(error))
+        end(COMMAND, str(error))
     except KeyboardInterrupt:
         return 130
     print(report.markdown(results), end="")

@@ -8,12 +8,12 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from loadtests.benchmark import machine
 from loadtests.benchmark.documents import FrameError
 from loadtests.benchmark.results import OURS
-from loadtests.console import bring_up_to_date, end_in_order, names, say
+from loadtests.console import end, end_in_order, names, refuse_unknown, say, write_documents
 from loadtests.kept import ShapeError
 from loadtests.launch import positive
 from loadtests.slowhttp import attack, documents, report, stuck
@@ -25,7 +25,7 @@ from tests.harness import peers
 SERVERS: Final = (OURS, "nginx")
 STUCK: Final = "stuck readers"
 CASES: Final = (*ATTACKS, STUCK)
-BUSY: Final = 0.1  # share of the machine beyond which its other work is worth a word
+COMMAND: Final = "slowhttp"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,29 +48,6 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def end(text: str) -> NoReturn:
-    """Leave with one line on standard error."""
-    print(f"slowhttp: {text}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def refuse_unknown(options: argparse.Namespace) -> None:
-    """End the program over a name that nothing here answers to."""
-    for kind, asked, known in (
-        ("servers", options.server, SERVERS),
-        ("cases", options.only, CASES),
-    ):
-        if unknown := [name for name in asked if name not in known]:
-            end(f"{', '.join(unknown)}: not among the {kind}: {', '.join(known)}")
-
-
-def write_documents(*, check: bool) -> int:
-    """Bring docs/ up to date, or say what is not."""
-    if not documents.JSON.exists():
-        end(f"there is no {documents.JSON.name} in docs/ yet: --json {documents.JSON} makes it")
-    return bring_up_to_date(documents.outdated(), check=check)
-
-
 def settings(options: argparse.Namespace) -> dict[str, str]:
     """How it was measured, in words."""
     return {
@@ -86,8 +63,7 @@ def measure(options: argparse.Namespace) -> Results:
     described = machine.describe(client="plain sockets, 1 process")
     command = shlex.join(["./scripts/slowhttp", *sys.argv[1:]])
     results = Results(machine.now(), command, described, settings(options), {})
-    if (busy := machine.other_work()) > BUSY:
-        results.notes.append(f"the machine was busy with other work at the beginning ({busy:.0%})")
+    results.notes += machine.disturbance()
     with tempfile.TemporaryDirectory(prefix="mpserve-slowhttp-") as folder:
         os.chmod(folder, 0o755)  # for the workers of servers that give up root
         root = make_root(Path(folder))
@@ -138,11 +114,13 @@ def main() -> int:
     end_in_order()
     try:
         if options.docs:
-            return write_documents(check=options.check)
-        refuse_unknown(options)
+            source, outdated = documents.JSON, documents.outdated
+            return write_documents(COMMAND, source, outdated, check=options.check)
+        refuse_unknown(COMMAND, "servers", options.server, SERVERS)
+        refuse_unknown(COMMAND, "cases", options.only, CASES)
         results = measure(options)
     except (FrameError, ShapeError, peers.PeerError) as error:
-        end(str(error))
+        end(COMMAND, str(error))
     except KeyboardInterrupt:
         return 130
     print(report.markdown(results), end="")

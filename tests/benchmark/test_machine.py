@@ -44,3 +44,22 @@ def test_the_choice_of_processors(
 )
 def test_a_list_of_the_kernel_is_read(text: str, expected: set[int]) -> None:
     assert expected == machine.parse_list(text)
+
+
+@pytest.mark.parametrize(
+    ("busy", "expected"),
+    [
+        pytest.param(0.04, [], id="hardly any"),
+        pytest.param(
+            0.25,
+            ["the machine was busy with other work when the run began (25%)"],
+            id="enough to matter",
+        ),
+    ],
+)
+def test_other_work_is_told_where_it_matters(
+    monkeypatch: pytest.MonkeyPatch, busy: float, expected: list[str]
+) -> None:
+    monkeypatch.setattr(machine, "other_work", lambda: busy)
+
+    assert expected == machine.disturbance()
