@@ -23,7 +23,7 @@ from mpserve.pipes import Pipes
 from mpserve.process import PidFile
 from mpserve.relay import Relay
 from mpserve.scoreboard import Row, Scoreboard
-from mpserve.supervision import Phase, Process, Situation, Slot, Wear
+from mpserve.situation import Phase, Process, Situation, Slot, Wear
 
 if TYPE_CHECKING:
     from collections.abc import Callable

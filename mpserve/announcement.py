@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from mpserve import __version__
 from mpserve.destination import STANDARD, STDERR, at_stream
 from mpserve.exposition import Snapshot
-from mpserve.supervision import DESERTED, Phase
+from mpserve.situation import Phase
+from mpserve.supervision import DESERTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

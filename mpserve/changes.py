@@ -15,7 +15,8 @@ from mpserve.config import ConfigError, warnings
 from mpserve.crew import dismiss, hear
 from mpserve.edition import open_next, take_over
 from mpserve.process import outgrown
-from mpserve.supervision import READY_TIMEOUT, Change, Phase, Slot
+from mpserve.situation import Change, Phase, Slot
+from mpserve.supervision import READY_TIMEOUT
 from mpserve.upgrade import Preflight, hand_over
 
 if TYPE_CHECKING:

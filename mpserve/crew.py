@@ -16,7 +16,7 @@ from mpserve.edition import open_error_log
 from mpserve.handover import Ends, Handover
 from mpserve.process import name_process, pin, where_it_waits
 from mpserve.refuge import Refuge
-from mpserve.supervision import (
+from mpserve.situation import (
     ABORT_MARGIN,
     KILL_MARGIN,
     Alarm,

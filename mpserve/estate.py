@@ -13,7 +13,7 @@ from mpserve.notify import Notifier
 from mpserve.pipes import Pipes
 from mpserve.relay import Relay
 from mpserve.scoreboard import Scoreboard
-from mpserve.supervision import Phase, Process, Situation, Slot
+from mpserve.situation import Phase, Process, Situation, Slot
 
 if TYPE_CHECKING:
     from mpserve.admin import Admin

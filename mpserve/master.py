@@ -26,6 +26,7 @@ from mpserve.edition import naming, open_error_log, open_first
 from mpserve.estate import Estate
 from mpserve.notify import take_passed
 from mpserve.process import PidFile, name_process, raise_open_file_limit
+from mpserve.situation import Phase
 from mpserve.supervision import (
     Abandon,
     Abort,
@@ -35,7 +36,6 @@ from mpserve.supervision import (
     Desert,
     Exit,
     Kill,
-    Phase,
     Spawn,
     Stop,
     Succeed,

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from mpserve.changes import abandon
-from mpserve.supervision import KILL_MARGIN, Phase
+from mpserve.situation import KILL_MARGIN, Phase
 
 if TYPE_CHECKING:
     from mpserve.estate import Estate

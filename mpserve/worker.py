@@ -29,8 +29,8 @@ from mpserve.process import Memory, open_files
 from mpserve.readahead import ReadAhead
 from mpserve.refuge import Refuge
 from mpserve.scoreboard import State
+from mpserve.situation import RETIRING_TIMEOUT
 from mpserve.states import IDLE, LINGERING, READING, SENDING
-from mpserve.supervision import RETIRING_TIMEOUT
 from mpserve.visitor import Visitor
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ DOCUMENT = PACKAGE.parent / "docs" / "architecture.md"
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
     (
-        "linux mounts notify pipes process processors scoreboard settings supervision"
+        "linux mounts notify pipes process processors scoreboard settings situation"
         " protocol.grammar protocol.media protocol.message"
     ),
-    "address configfile counters exposition logformat toptable protocol.target seccomp upgrade",
+    "address configfile counters exposition logformat toptable protocol.target seccomp supervision upgrade",
     "kinds protocol.http1 protocol.representation vigil",
     "declarations protocol.conditional protocol.ranges",
     "config destination generations listing readahead tree witness",
@@ -42,7 +42,16 @@ LAYER = {module: number for number, row in enumerate(LAYERS) for module in row.s
 
 # What a pure room must not touch: descriptors, sockets, signals, clocks, logs.
 IMPURE = {"logging", "os", "select", "signal", "socket", "time"}
-PURE = ("protocol.", "respond", "listing", "exposition", "toptable", "seccomp", "supervision")
+PURE = (
+    "protocol.",
+    "respond",
+    "listing",
+    "exposition",
+    "toptable",
+    "seccomp",
+    "situation",
+    "supervision",
+)
 
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
