@@ -21,7 +21,6 @@ from typing import Final, TypeAlias
 from mpserve.destination import STANDARD, STDERR, Destination, at_path, named, opened
 
 LOGGER = "mpserve"
-LEVELS = ("debug", "info", "warning", "error")
 
 PATIENCE = 0.1  # seconds that a record may wait for a full pipe, if the one before it did not
 LONGEST = select.PIPE_BUF - 1  # octets of a line: with its line feed it is still written whole

@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 from urllib.parse import quote
 
 from mpserve.config import Address, ConfigError
+from mpserve.notify import LONGEST_NAME
 
 # Unsent octets in the kernel above which a socket is not writable: a reader that is stuck pins this
 # much and not megabytes, and EPOLLOUT returns while a slow one still makes progress. With a window of some
@@ -51,9 +52,9 @@ NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 # Listening sockets that an earlier process of ours has left to us, by the name it stored them under.
 Stored: TypeAlias = MutableMapping[str, socket.socket]
 
-# What their names begin with, and how long a name may be (see `notify`).
+# What their names begin with, and how much of a name the number of a slot leaves to the address.
 STORED: Final = "mpserve/"
-LONGEST_KEY: Final = 240
+LONGEST_KEY: Final = LONGEST_NAME - len("/1023")
 
 
 @dataclass(frozen=True, slots=True)

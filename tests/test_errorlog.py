@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 
 from mpserve import errorlog
 from mpserve.destination import STDERR, at_descriptor
-from mpserve.errorlog import LEVELS, LOGGER, Handler, as_json, as_text, escape
+from mpserve.errorlog import LOGGER, Handler, as_json, as_text, escape
 from tests.streams import Ends, disk_of, ended_well, fork, forks, pipe, standing_as
 
 log = logging.getLogger("mpserve.somewhere")
+
+LEVELS = ("debug", "info", "warning", "error")
 
 LINE = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d)"
