@@ -43,6 +43,22 @@ class Address:
         except ValueError:
             return True
 
+    def covers(self, other: Address) -> bool:
+        """Whether this is every address of a kind, and the different `other` one of them, at the same port.
+
+        Port 0 is another one each time. What a name stands for is not looked up.
+        """
+        if self.host is None or other.host is None or self == other:
+            return False
+        if self.port != other.port or self.port == 0:
+            return False
+        if self.host == "":
+            return True
+        try:
+            return self.host == str(type(ipaddress.ip_address(other.host))(0))
+        except ValueError:
+            return False
+
 
 def parse_address(text: str) -> Address:
     """Where to listen."""

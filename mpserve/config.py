@@ -11,6 +11,7 @@ import os
 import pwd
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Final
 
 from mpserve.address import Address
@@ -203,13 +204,20 @@ def identity_of(settings: Settings) -> Identity | None:
 
 
 def check_addresses(settings: Settings) -> None:
-    """Refuse an address that is there twice, except for port 0, which is another one each time."""
+    """Refuse an address that is there twice, by its name or as one of all.
+
+    Port 0 is no such case: it is another one each time.
+    """
     seen: set[Address] = set()
     for address in settings.bind:
         if address in seen and address.port != 0:
             raise ConfigError(f"{settings.where(Settings.bind)}: {address} is there twice")
         seen.add(address)
-    if settings.admin in seen and settings.admin.port != 0:
+    for every, one in permutations(settings.bind, 2):
+        if every.covers(one):
+            raise ConfigError(f"{settings.where(Settings.bind)}: {one} is a part of {every}")
+    admin = settings.admin
+    if admin and admin.port != 0 and any(each == admin or each.covers(admin) for each in seen):
         raise ConfigError(
             f"{settings.where(Settings.admin)}: {settings.admin} serves files already (--bind)"
         )

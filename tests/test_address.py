@@ -94,3 +94,30 @@ def test_what_is_no_address_is_refused(text: str, complaint: str) -> None:
 )
 def test_a_public_address_is_one_that_others_may_reach(text: str, *, public: bool) -> None:
     assert parse_address(text).public is public
+
+
+@pytest.mark.parametrize(
+    ("every", "one", "covered"),
+    [
+        (":80", "127.0.0.1:80", True),
+        (":80", "[::1]:80", True),
+        (":80", "0.0.0.0:80", True),
+        (":80", "www.example.org:80", True),
+        (":80", "127.0.0.1:81", False),
+        (":0", "127.0.0.1:0", False),
+        (":80", ":80", False),  # that is the same one
+        (":80", "unix:/run/a", False),
+        ("unix:/run/a", "127.0.0.1:80", False),
+        ("0.0.0.0:80", "192.0.2.1:80", True),
+        ("0.0.0.0:80", "[::1]:80", False),
+        ("0.0.0.0:80", "[::]:80", False),
+        ("0.0.0.0:80", ":80", False),
+        ("0.0.0.0:80", "localhost:80", False),
+        ("[::]:80", "[::1]:80", True),
+        ("[::]:80", "127.0.0.1:80", False),
+        ("[::]:80", "0.0.0.0:80", False),
+        ("127.0.0.1:80", "127.0.0.2:80", False),
+    ],
+)
+def test_every_address_covers_one(every: str, one: str, *, covered: bool) -> None:
+    assert parse_address(every).covers(parse_address(one)) is covered

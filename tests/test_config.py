@@ -302,6 +302,12 @@ def test_the_admin_address_is_none_of_those_that_serve_files(root: str) -> None:
     assert found == "--admin: 127.0.0.1:8000 serves files already (--bind)"
 
 
+def test_nor_is_it_one_where_all_serve_files(root: str) -> None:
+    found = refusal("--bind", ":8000", "--admin", "127.0.0.1:8000", root)
+
+    assert found == "--admin: 127.0.0.1:8000 serves files already (--bind)"
+
+
 @pytest.mark.parametrize(
     ("first", "second", "shown"),
     [
@@ -314,6 +320,15 @@ def test_an_address_twice_is_refused(root: str, first: str, second: str, shown: 
     found = refusal("--bind", first, "--bind", second, root)
 
     assert found == f"--bind: {shown} is there twice"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_address_that_another_one_holds_is_refused(root: str, order: int) -> None:
+    first, second = ("127.0.0.1:8000", ":8000")[::order]
+
+    found = refusal("--bind", first, "--bind", second, root)
+
+    assert found == "--bind: 127.0.0.1:8000 is a part of :8000"
 
 
 def test_port_0_may_be_asked_for_twice(root: str) -> None:
