@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from mpserve.batch import Batch, Made
 from mpserve.config import Config
 from mpserve.counters import MEMO_MISSES, Counters
-from mpserve.filecache import FileCache, Looked, fetch
+from mpserve.filecache import Errand, FileCache, Looked
 from mpserve.loop import Loop
 from mpserve.memo import Prepared
 from mpserve.protocol import target as targets
@@ -160,7 +160,7 @@ class Connection:
         self._fetching = (
             False  # what is to be sent next, or the way to it, is being read from the disk
         )
-        self._sought: Request | None = None  # what it names has to be looked up on the disk
+        self._sought: tuple[Request, Errand] | None = None  # to be looked up on the disk
         self.unread = 0  # octets that were thrown away while LINGERING
 
     def __repr__(self) -> str:
@@ -275,7 +275,7 @@ class Connection:
     def _read(self) -> bool:
         """READING and IDLE: answer the next request, from what is here or from what has arrived."""
         if self._sought is not None:
-            return self._answer_sought(self._sought)
+            return self._answer_sought(*self._sought)
         if self.protocol.buffered and self._take_request():
             return True
         if not self.readable:
@@ -357,16 +357,16 @@ class Connection:
     def _seek(self, request: Request, target: targets.Target) -> None:
         """Have `target` looked up where the loop does not wait for the disk, and answer afterwards."""
         service = self._service
-        self._sought = request
-        work = partial(fetch, service.config.site, target, service.loop.wall)
-        self._fetching = service.readahead.run(work, self._fetched)
+        errand = Errand(service.cache, service.config.site, target, service.loop.wall)
+        self._sought = request, errand
+        self._fetching = service.readahead.run(errand.run, self._fetched)
 
-    def _answer_sought(self, request: Request) -> bool:
+    def _answer_sought(self, request: Request, errand: Errand) -> bool:
         """READING: answer `request` when what it names has been looked up; whether that is so."""
         if self._fetching:
             return False
         self._sought = None
-        self._answer(request, wait=True)
+        self._answer(request, errand)
         return True
 
     def _discard(self) -> bool:
@@ -393,14 +393,14 @@ class Connection:
 
     # What leads from one state to the next.
 
-    def _answer(self, request: Request, *, wait: bool = False) -> None:
-        """Make the answer to `request` and begin to send it. Without `wait`, a thread goes first to a slow disk."""
+    def _answer(self, request: Request, errand: Errand | None = None) -> None:
+        """Make the answer to `request` and begin to send it. Without an `errand`, a thread goes to a slow disk."""
         site = self._service.config.site
         looked: Looked | None = None
         try:
-            target = targets.parse(request.method, request.target)
+            target = errand.target if errand else targets.parse(request.method, request.target)
             if request.method in (b"GET", b"HEAD"):  # these two alone look a resource up
-                looked = self._look_up(target, wait=wait)
+                looked = self._look_up(target, errand)
                 if looked.resource is Outcome.OUT_OF_REACH and self._hand_over(request):
                     return
             response = respond(request, target, looked.resource if looked else None, site)
@@ -419,17 +419,23 @@ class Connection:
             batch = self._service.batch
             batch.keep(whole, Made(request, response.status, *made, looked.witnesses))
 
-    def _look_up(self, target: targets.Target, *, wait: bool) -> Looked:
+    def _look_up(self, target: targets.Target, errand: Errand | None) -> Looked:
         """What `target` names; where descriptors are short, once more after some have been let go.
 
-        Without `wait`, WouldWait is raised where the disk would be waited for.
+        Without an `errand` that has been run, WouldWait is raised where the disk would be waited for.
         """
         service = self._service
         site, loop = service.config.site, service.loop
-        looked = service.cache.lookup(site, target, loop, service.out_of_reach, wait=wait)
-        if looked.resource is Outcome.BUSY:
-            service.relieve()
-            looked = service.cache.lookup(site, target, loop, service.out_of_reach, wait=wait)
+        if errand is not None and errand.finding is not None:
+            looked = service.cache.adopt(site, target, errand.finding)
+        else:
+            look_up = partial(
+                service.cache.lookup, site, target, loop, service.out_of_reach, wait=bool(errand)
+            )
+            looked = look_up()
+            if looked.resource is Outcome.BUSY:
+                service.relieve()
+                looked = look_up()
         service.counters.looked_up(service.cache.hits, service.cache.misses)
         return looked
 

@@ -16,12 +16,13 @@ from weakref import WeakSet, WeakValueDictionary
 from mpserve import files
 from mpserve.config import Site
 from mpserve.generations import Cost, Generations
+from mpserve.linux import has_no_disk
 from mpserve.loop import Loop
 from mpserve.mounts import Mounts
 from mpserve.protocol.message import FileSpan, Piece
 from mpserve.protocol.representation import Found, Outcome, Resource, of_file
 from mpserve.protocol.target import Target
-from mpserve.readahead import has_no_disk, is_cold
+from mpserve.readahead import is_cold
 from mpserve.tree import WouldWait
 from mpserve.witness import Place, Sight, Witness, settled, sight_of, witness
 
@@ -31,6 +32,16 @@ MOST_IN_MEMORY: Final = 64 * 1024
 MOST_READINGS: Final = 3
 # An entry's own octets: names, field lines, witnesses, places in dictionaries.
 OVERHEAD: Final = 3000
+
+
+@dataclass(slots=True, frozen=True)
+class Finding:
+    """What the file system had to say of a target: all for which the disk may have to be waited for."""
+
+    opened: Resource
+    resource: Resource  # the same, with a small file's octets in memory
+    sight: Sight  # what its file looked like; None: it may change unseen
+    seen: tuple[Witness, ...] | None  # at the paths that decided it; None: nothing to be kept
 
 
 @dataclass(slots=True)
@@ -101,15 +112,33 @@ class FileCache:
                 self.hits += 1
                 return kept
             self._kept.drop(key)
-        opened = files.lookup(site, target, loop.wall, out_of_reach, wait=wait)
-        resource, sight = read(opened, site, loop.wall, wait=wait)
-        self.misses += 1
+        return self.adopt(site, target, self.find(site, target, loop.wall, out_of_reach, wait=wait))
+
+    def find(
+        self,
+        site: Site,
+        target: Target,
+        now: float,
+        out_of_reach: Callable[[int], bool] = files.never,
+        *,
+        wait: bool = True,
+    ) -> Finding:
+        """As `lookup`, of the file system alone. Nothing is kept yet: a thread may do it."""
+        opened = files.lookup(site, target, now, out_of_reach, wait=wait)
+        resource, sight = read(opened, site, now, wait=wait)
         if not self._kept.keeps or (isinstance(resource, Found) and sight is None):
-            return Looked(resource, None)
-        file = self._to_hold(opened, resource)
-        looked = Looked(resource, self._witnesses(site, target, resource, sight, file))
+            return Finding(opened, resource, None, None)
+        try:
+            return Finding(opened, resource, sight, asked(looked_at(site, target)))
+        except OSError:  # it cannot be told what is there: then it cannot be kept either
+            return Finding(opened, resource, sight, None)
+
+    def adopt(self, site: Site, target: Target, finding: Finding) -> Looked:
+        """What `finding` came to, which was made after the request for `target`, kept if it may be."""
+        self.misses += 1
+        looked = Looked(finding.resource, self._witnesses(site, finding))
         if looked.witnesses is not None:
-            self._kept.put(key, looked, cost(looked))
+            self._kept.put((target.segments, target.slash), looked, cost(looked))
         return looked
 
     def _to_hold(self, opened: Resource, resource: Resource) -> files.File | None:
@@ -124,17 +153,12 @@ class FileCache:
             self._held.add(file)
         return file
 
-    def _witnesses(
-        self,
-        site: Site,
-        target: Target,
-        resource: Resource,
-        sight: Sight,
-        file: files.File | None,
-    ) -> tuple[Witness, ...] | None:
-        """Who can say whether `target` still names `resource`, whose `file` looked like `sight`."""
+    def _witnesses(self, site: Site, finding: Finding) -> tuple[Witness, ...] | None:
+        """Who can say whether the target of `finding` still names what was found."""
+        resource, sight, seen = finding.resource, finding.sight, finding.seen
+        if seen is None:
+            return None
         try:
-            seen = asked(looked_at(site, target))
             if resource is Outcome.MISSING and not any(each.sight for each in seen):
                 return self._missing(site, seen)
             if resource is Outcome.NO_SLASH:
@@ -145,7 +169,7 @@ class FileCache:
                 *others, last = seen
                 return (
                     *(Witness(each.path, None, place) for each in others),
-                    Witness(last.path, sight, place, file),
+                    Witness(last.path, sight, place, self._to_hold(finding.opened, resource)),
                 )
         except OSError:  # it cannot be told what is there: then it cannot be kept either
             pass
@@ -185,6 +209,25 @@ class FileCache:
         self._kept.stop()
 
 
+class Errand:
+    """One lookup, for a thread that may wait for the disk, so that nothing of it is left to the loop."""
+
+    __slots__ = ("_cache", "_now", "_site", "finding", "target")
+
+    def __init__(self, cache: FileCache, site: Site, target: Target, now: float) -> None:
+        self._cache = cache
+        self._site = site
+        self.target = target
+        self._now = now
+        self.finding: Finding | None = None  # None: it has not been made, or has to be made again
+
+    def run(self) -> None:
+        """Make the lookup. What is forbidden, or short, is left to whoever can do something about it."""
+        finding = self._cache.find(self._site, self.target, self._now, lambda _directory: True)
+        if finding.resource not in (Outcome.OUT_OF_REACH, Outcome.BUSY):
+            self.finding = finding
+
+
 def cost(looked: Looked) -> Cost:
     """What it takes to keep this."""
     found = looked.resource
@@ -220,15 +263,6 @@ def looked_at(site: Site, target: Target) -> Iterator[bytes]:
         yield b"%b/%b" % (path, name)
     if site.listing:
         yield path
-
-
-def fetch(site: Site, target: Target, now: float) -> None:
-    """Look `target` up for nothing but that the way to it, and a small file's content, are in memory afterwards.
-
-    This waits for the disk, and is for a thread.
-    """
-    # Whoever looks it up then finds out what is forbidden, and tells of it.
-    read(files.lookup(site, target, now, lambda _directory: True), site, now)
 
 
 def read(

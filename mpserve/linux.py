@@ -8,6 +8,7 @@ import functools
 import os
 
 # openat2(2), how a path is resolved.
+RESOLVE_NO_XDEV = 0x01  # EXDEV for any step into another mount
 RESOLVE_NO_MAGICLINKS = 0x02  # ELOOP for a link that is no path, as in /proc/self/fd
 RESOLVE_NO_SYMLINKS = 0x04  # ELOOP for any link
 RESOLVE_BENEATH = 0x08  # EXDEV for any step out of the directory, absolute links included
@@ -83,6 +84,7 @@ def _how(flags: int, resolve: int) -> _OpenHow:
 # <linux/magic.h>: file systems that have no disk behind them.
 TMPFS = 0x01021994
 RAMFS = 0x858458F6
+_DISKLESS = frozenset({TMPFS, RAMFS})
 
 
 class _FileSystem(ctypes.Structure):
@@ -103,6 +105,14 @@ def file_system(fd: int) -> int:
         raise _failure()
     kind: int = found.type
     return kind
+
+
+def has_no_disk(fd: int) -> bool:
+    """Whether all that is in the file system of `fd` is in memory."""
+    try:
+        return file_system(fd) in _DISKLESS
+    except OSError:
+        return False
 
 
 # --- prctl(2) -------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ class Loop:
         "_on_bug",
         "_periodic",
         "_spread",
+        "busy",
         "date_line",
         "now",
         "running",
@@ -53,6 +54,7 @@ class Loop:
         self._spread: Iterator[Callable[[], None]] | None = None
         self._on_bug = on_bug  # called with the handler that raised, and what it raised
         self.running = True
+        self.busy = False  # more than one event has come in this turn
         self.now = 0.0  # monotonic seconds
         self.wall = 0.0  # epoch seconds
         self.date_line = b""  # the Date field line, remade once a second (RFC 9110 §6.6.1)
@@ -124,6 +126,7 @@ class Loop:
         `after_events` is called when all of them have been handled, and again at the end.
         """
         events = self._epoll.poll(self._wait())
+        self.busy = len(events) > 1
         self.read_clock()
         again, self._again = self._again, {}
         handler_of = self._handlers.get

@@ -21,13 +21,19 @@ from functools import partial
 from time import monotonic
 from typing import Final, TypeAlias
 
-from mpserve.linux import RAMFS, TMPFS, file_system
+from mpserve.linux import has_no_disk
 from mpserve.protocol.message import FileSpan
 
 Work: TypeAlias = Callable[[], None]
+Errand: TypeAlias = tuple[Work, Work]  # what a thread is to do, and what follows in the loop
 
 # Enough for some disks to be slow at once; all that is cold and on a disk that is stuck waits for it.
 THREADS: Final = 4
+# A busy loop sleeps so long (seconds) for what threads find in memory after all, and each takes less than `PACE`
+# then. After something was slower it does not do so for a while.
+PATIENCE: Final = 0.001
+PACE: Final = 0.0002
+DOUBT: Final = 0.02
 # What was in memory is believed to be there for so long (seconds).
 WARM_FOR: Final = 10.0
 # Octets that a thread reads at once, and throws away.
@@ -35,7 +41,6 @@ READ_SIZE: Final = 128 * 1024
 
 # What is in memory of a file that is nowhere else, and until when.
 ALWAYS: Final = (0, sys.maxsize, math.inf)
-DISKLESS: Final = frozenset({TMPFS, RAMFS})
 
 _ONE_OCTET: Final = [bytearray(1)]
 
@@ -67,14 +72,6 @@ def is_cold(span: FileSpan) -> bool:
     return False
 
 
-def has_no_disk(fd: int) -> bool:
-    """Whether all that is in the file system of `fd` is in memory."""
-    try:
-        return file_system(fd) in DISKLESS
-    except OSError:
-        return False
-
-
 def note_warm(span: FileSpan) -> None:
     """`span` is in memory now. What lies before it stays known, if it is all one."""
     now = monotonic()
@@ -84,15 +81,27 @@ def note_warm(span: FileSpan) -> None:
 
 
 class ReadAhead:
-    """The threads. They start when the first is wanted; `fd` is readable when one has finished."""
+    """The threads. They start when the first is wanted; `fd` is readable when one has finished.
+
+    Threads of one interpreter are in each other's way: where two are busy, each system call of one hands the
+    interpreter to the other, which costs more than to look up a name. So what a turn leaves to them goes to one of
+    them, all of it, when the turn ends; and a busy loop sleeps until that is done, if it comes at the pace of
+    memory. Most of it does: a file system has to be asked for what is missing, and has the blocks of the directory.
+    """
 
     def __init__(self, guarded: Callable[[Callable[[], None]], None]) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._guarded = guarded  # calls, and keeps what is raised there
         self._threads = 0
-        self._wanted: queue.SimpleQueue[tuple[Work, Work] | None] = queue.SimpleQueue()
-        self._done: deque[tuple[Work, Work]] = deque()
+        self._left: list[Errand] = []  # by this turn
+        self._wanted: deque[Errand] = deque()
+        self._done: deque[Errand] = deque()
         self._under_way = 0
+        # One bell for each thread that is to look at what is wanted: it is free when all has been taken. None: the end.
+        self._bells: queue.SimpleQueue[threading.Lock | None] = queue.SimpleQueue()
+        self._patient = False  # the loop waits until all is done, and then looks
+        self._told = False  # the loop has been woken, and will look
+        self._doubtful_until = 0.0  # monotonic seconds: the disk has been slow
         self._closing = threading.Lock()  # nobody writes to a descriptor that is no longer ours
         self._closed = False
 
@@ -105,42 +114,91 @@ class ReadAhead:
 
     def run(self, work: Work, then: Work) -> bool:
         """Let a thread do `work`, which waits for the disk, then call `then`; False where there is no thread."""
-        if self._threads < THREADS and self._threads <= self._under_way:
-            thread = threading.Thread(target=self._work, name="readahead", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the system allows no more
-                if not self._threads:
-                    return False
-            else:
-                self._threads += 1
-        self._under_way += 1
-        self._wanted.put((work, then))
+        if not self._threads:
+            self._start()
+        if not self._threads:
+            return False
+        self._left.append((work, then))
         return True
+
+    def end_turn(self, *, busy: bool) -> None:
+        """Hand over what this turn has left to threads. A `busy` loop, which would not sleep, waits a moment for it."""
+        if not self._left:
+            return
+        left, self._left = self._left, []
+        patient = busy and not self._under_way and monotonic() >= self._doubtful_until
+        others = self._under_way
+        self._under_way += len(left)
+        self._wanted.extend(left)
+        self._patient = patient
+        bell = self._call(others)
+        if patient:
+            self._await(bell)
+        more = len(self._wanted) if patient else len(left) - 1
+        for count in range(min(more, THREADS - 1)):
+            self._call(others + count + 1)
 
     def on_read(self, _mask: int) -> None:
         """Some work has been done."""
         os.eventfd_read(self.fd)
+        self._told = False  # before the look: what is done from now on has to be told
+        self._conclude()
+
+    def close(self) -> None:
+        """Let the threads end when they have done what they are at. To be called when nobody waits."""
+        for _ in range(self._threads):
+            self._bells.put(None)
+        with self._closing:
+            self._closed = True
+            os.close(self.fd)
+
+    def _await(self, bell: threading.Lock) -> None:
+        """Wait until `bell` says that all has been done, if it does soon."""
+        begun = monotonic()
+        bell.acquire(timeout=PATIENCE)
+        self._patient = False  # before the look, as in `on_read`
+        now = monotonic()
+        if now - begun > PACE * len(self._done):
+            self._doubtful_until = now + DOUBT
+        self._conclude()
+
+    def _conclude(self) -> None:
+        """Go on with what waited for what is done."""
         while self._done:
             _work, then = self._done.popleft()
             self._under_way -= 1
             self._guarded(then)
 
-    def close(self) -> None:
-        """Let the threads end when they have done what they are at. To be called when nobody waits."""
-        for _ in range(self._threads):
-            self._wanted.put(None)
-        with self._closing:
-            self._closed = True
-            os.close(self.fd)
+    def _start(self) -> None:
+        """One more thread, if the system allows it."""
+        thread = threading.Thread(target=self._work, name="readahead", daemon=True)
+        with contextlib.suppress(RuntimeError):
+            thread.start()
+            self._threads += 1
+
+    def _call(self, busy: int) -> threading.Lock:
+        """Have a thread beside the `busy` ones look at what is wanted, and ring when nothing is left of it."""
+        if busy >= self._threads < THREADS:
+            self._start()
+        bell = threading.Lock()
+        bell.acquire()
+        self._bells.put(bell)
+        return bell
 
     def _work(self) -> None:
         """A thread's life."""
-        while (wanted := self._wanted.get()) is not None:
-            with contextlib.suppress(Exception):  # who waits for it will find out
-                wanted[0]()
-            self._done.append(wanted)
-            del wanted  # the last to hold the file is to be the loop
+        while (bell := self._bells.get()) is not None:
+            with contextlib.suppress(IndexError):  # nothing is left
+                while True:
+                    self._do(self._wanted.popleft())
+            bell.release()
+
+    def _do(self, errand: Errand) -> None:
+        with contextlib.suppress(Exception):  # who waits for it will find out
+            errand[0]()
+        self._done.append(errand)
+        if not self._patient and not self._told:
+            self._told = True
             with self._closing:
                 if not self._closed:
                     os.eventfd_write(self.fd, 1)

@@ -13,6 +13,7 @@ Where there is no openat2, a walk from descriptor to descriptor that follows no 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -24,6 +25,8 @@ from mpserve.linux import (
     RESOLVE_CACHED,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
+    has_no_disk,
     have_openat2,
     have_resolve_cached,
     openat2,
@@ -106,10 +109,21 @@ class Tree:
 
     def _open_cached(self, path: bytes, flags: int, resolve: int) -> int:
         """A descriptor of `path`, if the kernel knows the way without asking the file system."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             return openat2(self.fd, path, flags, resolve | RESOLVE_CACHED)
-        except BlockingIOError as error:
-            raise WouldWait from error
+        if has_no_disk(self.fd):  # then nothing waits that stays in it
+            with contextlib.suppress(BlockingIOError):
+                return self._open_here(path, flags, resolve)
+        raise WouldWait
+
+    def _open_here(self, path: bytes, flags: int, resolve: int) -> int:
+        """A descriptor of `path`, if the way to it stays in the file system of the root."""
+        try:
+            return openat2(self.fd, path, flags, resolve | RESOLVE_NO_XDEV)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise WouldWait from error
+            raise
 
     def _open_resolved(self, path: bytes, flags: int, attempts: int) -> int:
         """A descriptor of what `path` resolves to. This is the slow way."""

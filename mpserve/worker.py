@@ -175,7 +175,7 @@ class Worker:
         self.row["state"] = State.SERVING
         self.row["heartbeat_ns"] = time.monotonic_ns()
         tell(Word.READY)
-        self.loop.run(self.batch.answer, self.log.flush)
+        self.loop.run(self.batch.answer, self.end_turn)
         for connection in list(self.connections):
             connection.reset()
         self.log.flush()
@@ -226,6 +226,11 @@ class Worker:
             self._leave_when_done()
 
     # Events
+
+    def end_turn(self) -> None:
+        """Let go of what this turn has left for others to do."""
+        self.readahead.end_turn(busy=self.loop.busy)
+        self.log.flush()
 
     def on_signal(self, _mask: int) -> None:
         """The wake-up pipe is readable: a handler has noted a signal."""

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -522,6 +523,7 @@ def stuck_threads(dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch) -> list[C
 
     monkeypatch.setattr(dialogue.service.readahead, "run", run)
     monkeypatch.setattr(tree, "openat2", knows_no_way)
+    monkeypatch.setattr(tree, "has_no_disk", lambda _fd: False)
     return asked
 
 
@@ -577,6 +579,27 @@ def test_a_lookup_that_would_wait_is_made_by_a_thread_and_nobody_is_blamed(
     assert (b"", State.READING) == meanwhile
     assert statuses(octets) == [200, 200]
     assert octets.count(b"hello\n") == 1
+
+
+@needs_resolve_cached
+def test_what_a_thread_has_looked_up_is_not_looked_up_again(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bool] = []
+    look_up = files.lookup
+
+    def note(*values: Any, wait: bool) -> Resource:
+        looked.append(wait)
+        return look_up(*values, wait=wait)
+
+    monkeypatch.setattr(files, "lookup", note)
+    threads = stuck_threads(dialogue, monkeypatch)
+    dialogue.say(GET.replace(b"a.txt", b"missing"))
+    for each in threads:
+        each()
+
+    assert statuses(dialogue.heard_out()) == [404]
+    assert looked == [False, True]
 
 
 @needs_resolve_cached

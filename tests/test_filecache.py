@@ -17,10 +17,10 @@ from mpserve.filecache import (
     MOST_IN_MEMORY,
     MOST_READINGS,
     OVERHEAD,
+    Errand,
     FileCache,
     Looked,
     cost,
-    fetch,
     looked_at,
     read_spans,
 )
@@ -658,11 +658,19 @@ def test_a_file_that_is_nowhere_but_in_memory_is_read_at_once(
     assert content(looked.resource) is not None
 
 
-def test_what_was_fetched_is_found_without_waiting(site: Site, loop: Loop) -> None:
-    fetch(site, target("/a.txt"), loop.wall)
-    looked = cache().lookup(site, target("/a.txt"), loop, wait=False)
+@pytest.mark.parametrize("name", ["/a.txt", "/missing", "/docs", "/docs/", "/.hidden"])
+def test_what_a_thread_has_found_is_adopted_as_if_it_had_been_looked_up(
+    site: Site, loop: Loop, name: str
+) -> None:
+    kept = cache()
+    errand = Errand(kept, site, target(name), loop.wall)
+    errand.run()
+    assert errand.finding is not None
+    adopted = kept.adopt(site, target(name), errand.finding)
+    again = kept.lookup(site, target(name), loop)
 
-    assert content(looked.resource) is not None
+    assert (adopted is again, kept.hits, kept.misses) == (True, 1, 1)
+    assert adopted.resource == cache().lookup(site, target(name), loop).resource
 
 
 def test_what_is_forbidden_is_told_by_whoever_looks_it_up(
@@ -673,11 +681,12 @@ def test_what_is_forbidden_is_told_by_whoever_looks_it_up(
 
     monkeypatch.setattr(tree, "openat2", forbidden)
     monkeypatch.setattr(tree, "_walk", forbidden)
-    fetch(site, target("/a.txt"), loop.wall)
+    errand = Errand(cache(), site, target("/a.txt"), loop.wall)
+    errand.run()
     before = len(caplog.records)
     cache().lookup(site, target("/a.txt"), loop)
 
-    assert (0, 1) == (before, len(caplog.records))
+    assert (None, 0, 1) == (errand.finding, before, len(caplog.records))
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

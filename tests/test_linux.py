@@ -20,6 +20,7 @@ from mpserve.linux import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
     file_system,
+    has_no_disk,
     have_openat2,
     have_resolve_cached,
     openat2,
@@ -122,6 +123,12 @@ def test_the_kind_of_a_file_system_is_told_by_its_number() -> None:
         assert file_system(proc) == PROC_SUPER_MAGIC
     finally:
         os.close(proc)
+
+
+def test_only_of_what_is_open_in_memory_is_it_said_that_no_disk_is_needed(tmp_path: Path) -> None:
+    with open("/proc/self/stat", "rb") as file:
+        assert not has_no_disk(file.fileno())
+    assert not has_no_disk(-1)
 
 
 def test_of_what_is_not_open_there_is_no_file_system() -> None:

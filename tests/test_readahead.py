@@ -8,18 +8,20 @@ import select
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mpserve import readahead
 from mpserve.files import File
-from mpserve.linux import TMPFS, file_system
+from mpserve.linux import TMPFS, file_system, has_no_disk
 from mpserve.protocol.message import FileSpan
-from mpserve.readahead import WARM_FOR, ReadAhead, has_no_disk, is_cold, is_known_warm, note_warm
+from mpserve.readahead import WARM_FOR, ReadAhead, is_cold, is_known_warm, note_warm
 
 SIZE = 1 << 20
+STUCK = -1
 
 
 @pytest.fixture
@@ -77,10 +79,6 @@ def test_what_is_nowhere_but_in_memory_is_warm_for_ever() -> None:
     assert is_known_warm(FileSpan(file, 0, 2 * SIZE), time.monotonic() + 10 * WARM_FOR)
 
 
-def test_of_what_is_not_open_nobody_can_say_where_it_is() -> None:
-    assert not has_no_disk(-1)
-
-
 def test_what_was_warm_is_asked_for_again_after_a_while(file: File) -> None:
     span = FileSpan(file, 0, 100)
     note_warm(span)
@@ -108,6 +106,7 @@ def reader() -> Iterator[ReadAhead]:
 
 
 def wait_for(reader: ReadAhead) -> None:
+    reader.end_turn(busy=False)
     ready, _, _ = select.select([reader.fd], [], [], 10)
     assert ready
     reader.on_read(select.EPOLLIN)
@@ -167,6 +166,7 @@ def test_there_are_never_more_than_a_few_threads(
     monkeypatch.setattr(readahead, "read", lambda *_: go.wait(10))
     for _ in range(50):
         reader.fetch(FileSpan(file, 0, 100), lambda: None)
+        reader.end_turn(busy=False)
     go.set()
 
     assert reader._threads == readahead.THREADS
@@ -195,6 +195,7 @@ def test_a_thread_that_finishes_after_the_close_writes_to_no_descriptor(
     monkeypatch.setattr(readahead, "read", wait)
     reader = ReadAhead(lambda call: call())
     reader.fetch(FileSpan(file, 0, 100), lambda: None)
+    reader.end_turn(busy=False)
     assert reading.wait(10)
     threads = [thread for thread in threading.enumerate() if thread.name == "readahead"]
     reader.close()
@@ -207,3 +208,76 @@ def test_a_thread_that_finishes_after_the_close_writes_to_no_descriptor(
     with pytest.raises(BlockingIOError):
         os.eventfd_read(other)
     os.close(other)
+
+
+def test_a_busy_loop_waits_for_what_is_done_in_a_moment(
+    reader: ReadAhead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readahead, "PATIENCE", 10.0)
+    works: list[int] = []
+    called: list[int] = []
+    for number in range(20):
+        reader.run(partial(works.append, number), partial(called.append, number))
+    before = list(works)
+    reader.end_turn(busy=True)
+    told, _, _ = select.select([reader.fd], [], [], 0)
+
+    assert ([], list(range(20)), list(range(20))) == (before, works, called)
+    assert (reader._threads, told) == (1, [])  # nor does it have to be woken for what it has seen
+
+
+def test_what_is_stuck_holds_up_neither_the_loop_nor_what_was_asked_for_with_it(
+    reader: ReadAhead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readahead, "DOUBT", 0.0)
+    go = threading.Event()
+    called: list[int] = []
+    reader.run(until(go), partial(called.append, STUCK))
+    for number in range(2):
+        reader.run(lambda: None, partial(called.append, number))
+    reader.end_turn(busy=True)
+    wait_until(reader, lambda: len(called) == 2)
+    reader.run(lambda: None, partial(called.append, 2))
+    monkeypatch.setattr(readahead, "PATIENCE", 1000.0)  # nobody waits while something is under way
+    reader.end_turn(busy=True)
+    wait_until(reader, lambda: len(called) == 3)
+    others = list(called)
+    go.set()
+    wait_until(reader, lambda: len(called) == 4)
+
+    assert ([0, 1, 2], STUCK) == (sorted(others), called[-1])
+
+
+def test_after_it_has_waited_in_vain_a_busy_loop_does_not_wait_for_a_while(
+    reader: ReadAhead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readahead, "DOUBT", 1000.0)
+    go = threading.Event()
+    called: list[int] = []
+    reader.run(until(go), partial(called.append, 0))
+    reader.end_turn(busy=True)
+    go.set()
+    wait_until(reader, lambda: called == [0])
+    monkeypatch.setattr(readahead, "PATIENCE", 1000.0)
+    again = threading.Event()
+    reader.run(until(again), partial(called.append, 1))
+    reader.end_turn(busy=True)
+    before = list(called)
+    again.set()
+    wait_until(reader, lambda: called == [0, 1])
+
+    assert before == [0]
+
+
+def until(event: threading.Event) -> Callable[[], None]:
+    """Work that ends with `event`."""
+
+    def work() -> None:
+        event.wait(10)
+
+    return work
+
+
+def wait_until(reader: ReadAhead, done: Callable[[], bool]) -> None:
+    while not done():
+        wait_for(reader)

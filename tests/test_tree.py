@@ -63,10 +63,11 @@ OPENINGS = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def cached(way: str) -> None:
-    """What can be asked of the kernel where it has openat2."""
+def cached(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be asked of the kernel where it has openat2, of files that are on a disk."""
     if way == "walk" or not linux.have_resolve_cached():
         pytest.skip("the kernel cannot be asked what it knows")
+    monkeypatch.setattr(tree, "has_no_disk", lambda _fd: False)
 
 
 def read(root: Path, path: str, opening: Opening = Tree.open_inside) -> bytes:
@@ -462,6 +463,18 @@ def test_a_link_that_has_to_be_read_is_not_followed_without_waiting(place: Path)
     assert (place / "www/absolute").read_bytes() == b"a"
     with pytest.raises(WouldWait):
         open_now(place / "www", b"absolute", Tree.open_inside)
+
+
+@pytest.mark.usefixtures("cached")
+@OPENINGS
+def test_where_there_is_no_disk_nobody_waits_for_a_way_that_stays_there(
+    place: Path, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "has_no_disk", lambda _fd: True)
+    with pytest.raises(FileNotFoundError):  # a name that nobody has asked for
+        open_now(place / "www", b"dir/no-such-file", opening)
+    with pytest.raises(WouldWait):  # another file system, which may have one
+        open_now(Path("/"), b"proc/no-such-file", opening)
 
 
 @OPENINGS
