@@ -233,6 +233,8 @@ class Connection:
                 line = self.protocol.line
                 self._refuse(HTTPError(408, "the head was not complete in time", line))
                 self.proceed()
+            elif self.state is IDLE:
+                self.give_way()
             else:  # nothing was asked, or all was answered: there is nothing to say
                 self.close()
         except Disconnected:
@@ -250,7 +252,7 @@ class Connection:
             self.deadline = min(self.deadline, grace)
 
     def give_way(self) -> bool:
-        """IDLE: close to make room, unless a request has come of which we do not know yet; whether it did."""
+        """IDLE: close, unless a request has come of which we do not know yet; whether it did."""
         with contextlib.suppress(OSError):  # nothing has come, or nobody is there
             if self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                 return False

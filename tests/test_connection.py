@@ -192,6 +192,27 @@ def test_an_idle_connection_is_closed_without_a_word(dialogue: Dialogue) -> None
     assert (State.IDLE, State.CLOSED, b"") == (still, dialogue.state, dialogue.heard())
 
 
+@pytest.mark.parametrize("first", [pytest.param(GET, id="idle"), pytest.param(b"", id="unused")])
+def test_a_request_that_comes_in_the_moment_of_the_deadline_is_answered(
+    dialogue: Dialogue, first: bytes
+) -> None:
+    dialogue.say(first)
+    dialogue.heard()
+    dialogue.client.sendall(GET)
+    dialogue.wait(75.1)
+    dialogue.turn()
+
+    assert (State.IDLE, [200]) == (dialogue.state, statuses(dialogue.heard()))
+
+
+def test_empty_lines_hold_no_deadline_up(dialogue: Dialogue) -> None:
+    dialogue.say(b"\r\n")
+    dialogue.client.sendall(b"\r\n")
+    dialogue.wait(10.1)
+
+    assert dialogue.state is State.CLOSED
+
+
 def test_a_reader_that_takes_nothing_is_reset_and_counted(dialogue: Dialogue) -> None:
     dialogue.say(GET.replace(b"a.txt", b"big"))
     before = dialogue.state
