@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mpserve.lastcall import half_open_at
+from mpserve.lastcall import half_open, line_to_the_kernel
 from tests.harness.server import Server
 from tests.harness.until import until
 from tests.process.conftest import REQUEST, Serve, answer, connect, content, get
@@ -238,8 +238,8 @@ def test_term_answers_a_client_that_has_connected_and_not_asked_yet(serve: Serve
 
 def is_half_open(server: Server) -> bool:
     """Whether a client of `server` is known to its kernel alone: connected, and not to be accepted yet."""
-    table = Path("/proc/net/tcp").read_bytes()
-    return half_open_at([server.port]).search(table) is not None
+    with line_to_the_kernel() as kernel:
+        return server.port in half_open(kernel, socket.AF_INET)
 
 
 def test_term_waits_for_clients_that_the_kernel_does_not_show_yet(serve: Serve) -> None:
