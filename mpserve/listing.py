@@ -177,8 +177,8 @@ def _time(mtime: int) -> str:
         moment = _EPOCH + timedelta(seconds=mtime)
     except OverflowError:  # a file system may claim any year; those past 9999 have no date here
         return ""
-    date = moment.replace(tzinfo=None)
-    return f'<time datetime="{date.isoformat()}Z">{date.isoformat(" ", "minutes")}</time>'
+    stamp = moment.isoformat()  # 2026-11-25T17:30:00+00:00
+    return f'<time datetime="{stamp[:19]}Z">{stamp[:10]} {stamp[11:16]}</time>'
 
 
 def _summary(entries: Sequence[Entry]) -> str:
