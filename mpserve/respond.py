@@ -50,7 +50,9 @@ _PAGE = (
     b'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
     b'<meta name="viewport" content="width=device-width">\n'
     b'<meta name="color-scheme" content="light dark">\n'
-    b"<title>%(status)d %(reason)b</title>\n<h1>%(status)d %(reason)b</h1>\n</html>\n"
+    b"<title>%(status)d %(reason)b</title>\n"
+    b'<body style="margin: 2rem 1.25rem; font: .8125rem system-ui, sans-serif">\n'
+    b"<h1>%(status)d %(reason)b</h1>\n</body>\n</html>\n"
 )
 
 
