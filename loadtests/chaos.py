@@ -102,7 +102,7 @@ class Chaos:
         process = psutil.Process(pid)
         process.suspend()
         try:
-            _wait_until_stopped(process)
+            wait_until_stopped(process)
             held = self.watch.held_by(pid)
             self.watch.look()
             self.watch.killed(pid)
@@ -144,7 +144,8 @@ def slot_of(pid: int) -> int:
     return int(found[1]) if found else -1
 
 
-def _wait_until_stopped(process: psutil.Process) -> None:
+def wait_until_stopped(process: psutil.Process) -> None:
+    """Return when STOP has taken effect."""
     # SIGSTOP takes effect when the process next leaves the kernel; until then it may still accept.
     deadline = time.monotonic() + STOP_TIMEOUT
     while process.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:

@@ -19,6 +19,7 @@ from loadtests.benchmark import (
     memory,
     report,
     scale,
+    slots,
     timed,
     tree,
 )
@@ -43,6 +44,7 @@ TABLES: dict[str, Callable[[timed.Bench], Table]] = {
     "memory": memory.run,
     "fairness": fairness.run,
     "scale": scale.run,
+    "slots": slots.run,
     "cold": cold.run,
 }
 COMMAND = "benchmark"

@@ -13,6 +13,10 @@ from pathlib import Path
 from loadtests.benchmark.results import BEFORE, OURS, TRUSTING
 from tests.harness import peers
 
+OWN_SLOT = "mpserve-own-slot"  # whose workers poll the sockets of their own slot alone
+COUNTED = "-counted"  # ends the name of one whose workers count what accepting takes,
+COUNTS = "counts"  # in this file of the run's home
+
 DISTRIBUTIONS = "/usr/bin/python3"
 OLDEST = (3, 11)
 
@@ -58,11 +62,19 @@ def introduce(python: str, before: str | None, home: Path) -> None:
     """Let `python` run what is called mpserve, and add its kin: that of the commit `before` too, if any."""
     peers.PEERS[OURS] = peers.mpserve_by(python)
     peers.PEERS[TRUSTING] = peers.mpserve_by(python, options=("--cache-valid", "1"))
+    peers.PEERS[OWN_SLOT] = polling(python, "own", "-")
+    for name, slots in ((OURS, "every"), (OWN_SLOT, "own")):
+        peers.PEERS[name + COUNTED] = polling(python, slots, str(home / COUNTS))
     if before is not None:
         source = home / "before"
         source.mkdir()
         check_out(before, source)
         peers.PEERS[BEFORE] = peers.mpserve_by(python, source)
+
+
+def polling(python: str, slots: str, counts: str) -> peers.Recipe:
+    """A server made by way of `polling`, with these words for it."""
+    return peers.mpserve_by(python, module=("loadtests.benchmark.polling", slots, counts))
 
 
 def check_out(commit: str, folder: Path) -> None:

@@ -66,12 +66,13 @@ class Bench:
         self.say(f"  note: {text}")
         self.results.note(text)
 
-    def start(self, name: str, *, logged: bool = False) -> peers.Peer:
-        """The server `name` with one worker, on the processor of the servers."""
+    def start(self, name: str, *, logged: bool = False, workers: int = 1) -> peers.Peer:
+        """The server `name`, on the processor of the servers."""
         log = self.home / "access.log" if logged else None
         if log:
             log.unlink(missing_ok=True)
-        return peers.start(name, self.root, access_log=log, cpus=self.processors.server or None)
+        cpus = self.processors.server or None
+        return peers.start(name, self.root, workers=workers, access_log=log, cpus=cpus)
 
     def load(
         self, workload: Workload, heads: list[bytes], *, connections: int = 0, threads: int = 1

@@ -80,11 +80,16 @@ PEERS: dict[str, Recipe] = {
 }
 
 
-def mpserve_by(python: str, source: Path = PROJECT, options: Sequence[str] = ()) -> Recipe:
-    """One that is run by another interpreter, from other sources, or with other settings."""
+def mpserve_by(
+    python: str,
+    source: Path = PROJECT,
+    options: Sequence[str] = (),
+    module: Sequence[str] = ("mpserve",),
+) -> Recipe:
+    """One run by another interpreter, from other sources, with other settings, or by a module that changes it."""
     # A variable, for sources that have no such setting yet.
     limit = f"MPSERVE_MAX_CONNECTIONS={CONNECTIONS}"
-    launcher = ("env", f"--chdir={source}", limit, python, "-m", "mpserve")
+    launcher = ("env", f"--chdir={source}", limit, python, "-m", *module)
     prepare = partial(prepare_mpserve, launcher=launcher, options=options)
     return Recipe(prepare, "env", (*launcher[1:], "--version"))
 
