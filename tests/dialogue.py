@@ -204,7 +204,7 @@ class Dialogue:
 
     def heard_out(self) -> bytes:
         """What arrives at the client until the server has nothing more to do."""
-        octets = self.heard()
+        octets = b""
         while True:
             self.turn()
             more = self.heard()

@@ -859,7 +859,7 @@ def test_a_file_that_never_stands_still_is_sent_and_not_kept(
     assert [answer.partition(b"\r\n\r\n")[2] for answer in answers] == [
         b"first content of a.txt"
     ] * 3
-    assert len(lookups) == 3 * 3  # each at first without waiting, then by a thread, then for good
+    assert len(lookups) == 3 * 2  # each at first without waiting, then by a thread
 
 
 # --- A clock of coarse steps ----------------------------------------------------------------------

@@ -41,7 +41,7 @@ LAST_MODIFIED = b"Sun, 09 Sep 2001 01:46:40 GMT"
 ETAG = b'"%x-6"' % (MODIFIED * 1_000_000_000)  # of /a.txt
 
 HOST = b"Host: example.com"
-TIMES = 4  # cold, and three times warm
+TIMES = 2  # cold and warm for who asks at once, warm and warm for who connects first
 
 
 # --- What is compared -----------------------------------------------------------------------------

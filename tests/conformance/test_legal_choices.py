@@ -93,29 +93,33 @@ def speak_http_1_0(_: Request, octets: bytes) -> bytes:
     return octets.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
 
 
+# Two choices are one server where no case has to do with both.
 CHOICES = [
     pytest.param([on_reply("", close)], id="closes after each answer, and says so"),
     pytest.param(
-        [ignores(b"range"), omits(b"Accept-Ranges")],
-        id="knows no ranges",
+        [ignores(b"range"), omits(b"Accept-Ranges"), on_reply("", know_get_and_head)],
+        id="knows no ranges; knows GET and HEAD only",
     ),
     pytest.param(
         [
             ignores(b"if-modified-since", b"if-unmodified-since"),
             omits(b"ETag"),
             omits(b"Last-Modified"),
+            Fault("", request=refuse_content_of_get),
         ],
-        id="sends no validators",
+        id="sends no validators; refuses content of GET",
     ),
-    pytest.param([Fault("", wire=weaken)], id="sends weak tags"),
+    pytest.param(
+        [Fault("", wire=weaken), on_reply("", move_permanently)],
+        id="sends weak tags; redirects with 301",
+    ),
     pytest.param([Fault("", wire=chunk)], id="chunks, with extensions and trailers"),
     pytest.param([on_reply("", close), Fault("", wire=delimit_by_close)], id="delimits by closing"),
-    pytest.param([Fault("", request=refuse_content_of_get)], id="refuses content of GET"),
-    pytest.param([on_reply("", know_get_and_head)], id="knows GET and HEAD only"),
-    pytest.param([on_reply("", refuse_unsatisfiable)], id="tells no length with 416"),
-    pytest.param([on_reply("", move_permanently)], id="redirects with 301"),
     pytest.param([Fault("", wire=hint_early)], id="sends interim answers"),
-    pytest.param([Fault("", wire=send_location_in_full)], id="sends Location in full"),
+    pytest.param(
+        [on_reply("", refuse_unsatisfiable), Fault("", wire=send_location_in_full)],
+        id="tells no length with 416; sends Location in full",
+    ),
     pytest.param([on_reply("", close), Fault("", wire=speak_http_1_0)], id="speaks HTTP/1.0 only"),
     pytest.param(
         [

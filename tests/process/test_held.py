@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from mpserve.witness import KEPT_AFTER
 from tests.harness.server import Server
-from tests.process.conftest import Serve, get
+from tests.process.conftest import get
 
 pytestmark = pytest.mark.slow
 
@@ -27,11 +28,6 @@ def is_held(server: Server, file: Path) -> bool:
 def seen(server: Server, path: str) -> tuple[int, bytes]:
     response = get(server, path)
     return response.status, response.body  # type: ignore[attr-defined]  # see get
-
-
-def settle() -> None:
-    """Wait until what has just been made is old enough to be kept."""
-    time.sleep(KEPT_AFTER + 0.1)
 
 
 def write(file: Path) -> None:
@@ -73,14 +69,38 @@ CHANGES: dict[str, tuple[Callable[[Path], object], tuple[int, bytes] | None]] = 
 }
 
 
-@pytest.mark.parametrize(("change", "expected"), CHANGES.values(), ids=CHANGES.keys())
+MISSING = "missing"  # nothing is in its directory
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A root for each test, all of them old enough to be kept."""
+    roots = {name: tmp_path_factory.mktemp("held") / "root" for name in (*CHANGES, MISSING)}
+    for name, root in roots.items():
+        (root / "dir").mkdir(parents=True)
+        if name != MISSING:
+            (root / "dir" / "held.txt").write_bytes(b"hello\n")
+    time.sleep(KEPT_AFTER + 0.1)
+    return roots
+
+
+Serve = Callable[[Path], Server]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start a server with one worker; it is stopped at the end of the test."""
+    with ExitStack() as running:
+        yield lambda root: running.enter_context(Server(root, "--workers", "1"))
+
+
+@pytest.mark.parametrize("name", CHANGES)
 def test_what_happens_to_a_file_that_is_held_open_is_seen_by_the_next_request(
-    serve: Serve, root: Path, change: Callable[[Path], object], expected: tuple[int, bytes]
+    serve: Serve, roots: dict[str, Path], name: str
 ) -> None:
-    file = root / "dir" / "held.txt"
-    file.write_bytes(b"hello\n")
-    settle()
-    server = serve("--workers", "1")
+    change, expected = CHANGES[name]
+    file = roots[name] / "dir" / "held.txt"
+    server = serve(roots[name])
     before = [seen(server, "/dir/held.txt") for _ in range(5)]
     held = is_held(server, file)
     try:
@@ -94,10 +114,10 @@ def test_what_happens_to_a_file_that_is_held_open_is_seen_by_the_next_request(
 
 
 def test_what_was_missing_in_a_directory_that_had_not_changed_is_found_when_it_is_there(
-    serve: Serve, root: Path
+    serve: Serve, roots: dict[str, Path]
 ) -> None:
-    settle()
-    server = serve("--workers", "1")
+    root = roots[MISSING]
+    server = serve(root)
     before = [seen(server, "/dir/")[0] for _ in range(3)]
     (root / "dir" / "index.html").write_bytes(b"here\n")
 
