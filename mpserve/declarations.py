@@ -265,11 +265,25 @@ keepalive_timeout = 60, listing = true. A flag beats the variable, which beats
 the file; a switch that is on is turned off by --no-listing."""
 
 
+# What http.server, nginx, Caddy and others call it, and who comes from there tries first.
+ELSEWHERE: Final = {
+    **dict.fromkeys(("address", "host", "listen", "p", "port"), "--bind"),
+    **dict.fromkeys(("d", "dir", "directory", "root"), "the argument ROOT"),
+    **dict.fromkeys(("autoindex", "browse"), "--listing"),
+    **dict.fromkeys(("processes", "threads", "worker-processes"), "--workers"),
+    "c": "--config",
+    "log": "--access-log",
+    "pid": "--pid-file",
+    "t": "--check",
+}
+
+
 def command_line() -> CommandLine:
     """The flags of all settings, --check, --version and --help."""
     return CommandLine(
         Settings.declarations(),
         ACTIONS,
+        ELSEWHERE,
         usage="mpserve [OPTIONS] [ROOT]",
         description=DESCRIPTION,
         epilog=EPILOG,

@@ -262,18 +262,23 @@ def environment_layer(
 
 
 class CommandLine:
-    """The flags of a class of settings, and the actions that may take the usual one's place."""
+    """The flags of a class of settings, and the actions that may take the usual one's place.
+
+    `elsewhere` is what other servers call a thing, without dashes, and what it is called here.
+    """
 
     def __init__(
         self,
         declarations: Sequence[Setting[Any]],
         actions: Mapping[str, str],
+        elsewhere: Mapping[str, str],
         *,
         usage: str,
         description: str,
         epilog: str,
     ) -> None:
         self._declarations = declarations
+        self._elsewhere = elsewhere
         self._flags: list[str] = []
         self._parser = argparse.ArgumentParser(
             usage=usage,
@@ -336,8 +341,12 @@ class CommandLine:
         if not stray.startswith("-"):
             return f"{stray!r}: there is an argument already, and one is all there may be"
         flag = stray.partition("=")[0]
-        near = difflib.get_close_matches(flag, self._flags, n=1)
-        return f"{flag}: no such flag; " + (f"did you mean {near[0]}?" if near else "see --help")
+        # Without the dashes: they would make every two short words alike.
+        ours = {each.lstrip("-"): each for each in self._flags}
+        name = flag.lstrip("-")
+        near = difflib.get_close_matches(name, ours, n=1)
+        meant = self._elsewhere.get(name) or (ours[near[0]] if near else None)
+        return f"{flag}: no such flag; " + (f"did you mean {meant}?" if meant else "see --help")
 
     def help(self) -> str:
         """The text of --help, as wide as the terminal at hand but no wider than a page."""

@@ -22,6 +22,7 @@ from mpserve.config import (
     own_homes,
     warnings,
 )
+from mpserve.declarations import ELSEWHERE, Settings
 from mpserve.kinds import UNFIT_FIELDS
 from mpserve.processors import usable_processors
 from mpserve.protocol.http1 import Limits
@@ -264,7 +265,21 @@ def test_a_wrong_switch_in_the_environment_is_refused(root: str) -> None:
             "--worker: no such flag; did you mean --workers?",
             id="with =, and no abbreviations",
         ),
-        pytest.param(["-p", "80"], "-p: no such flag; see --help", id="unknown short flag"),
+        pytest.param(["-x", "80"], "-x: no such flag; see --help", id="unknown short flag"),
+        pytest.param(["--tls"], "--tls: no such flag; see --help", id="alike in its dashes alone"),
+        pytest.param(
+            ["--port=80"], "--port: no such flag; did you mean --bind?", id="as others call it"
+        ),
+        pytest.param(
+            ["--directory", "/srv"],
+            "--directory: no such flag; did you mean the argument ROOT?",
+            id="what is no flag here",
+        ),
+        pytest.param(
+            ["--listen", ":80"],
+            "--listen: no such flag; did you mean --bind?",
+            id="nearer in letters",
+        ),
         pytest.param(["--proxy"], "--proxy: no such flag; see --help", id="far from all flags"),
         pytest.param(
             ["/srv", "/www"],
@@ -281,6 +296,13 @@ def test_a_wrong_switch_in_the_environment_is_refused(root: str) -> None:
 )
 def test_a_command_line_that_makes_no_sense_is_refused(argv: list[str], complaint: str) -> None:
     assert refusal(*argv) == complaint
+
+
+def test_what_others_call_a_thing_is_no_flag_of_ours_and_leads_to_one() -> None:
+    flags = {each.flag for each in Settings.declarations()} | {"--check"}
+
+    assert not flags & {f"--{name}" for name in ELSEWHERE}
+    assert set(ELSEWHERE.values()) <= flags | {"the argument ROOT"}
 
 
 # --- Addresses ------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Garden(Declared):
 
 def line() -> CommandLine:
     return CommandLine(
-        Garden.declarations(), {"dig": "Dig."}, usage="garden", description="A.", epilog="B."
+        Garden.declarations(), {"dig": "Dig."}, {}, usage="garden", description="A.", epilog="B."
     )
 
 
