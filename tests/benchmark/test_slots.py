@@ -38,6 +38,10 @@ def test_the_rounds_are_told_with_their_width() -> None:
     assert ("20.0 (19.0–22.5)", "") == (slots.told([22.5, 19.0, 20.0]), slots.told([]))
 
 
+def test_of_several_spreads_the_one_in_the_middle_is_told() -> None:
+    assert ("21 + 11", "") == (slots.middle(["30 + 2", "17 + 15", "21 + 11"]), slots.middle([]))
+
+
 def test_to_be_polled_anew_takes_two_calls() -> None:
     counts = {POLLED: 500, EMPTY: 250, IN_VAIN: 1}
 
@@ -49,11 +53,11 @@ def test_both_stand_side_by_side_in_every_round_and_a_failure_leaves_its_cells_e
 ) -> None:
     asked = []
 
-    def one_round(_: Bench, workload: str, workers: int, name: str) -> float:
+    def one_round(_: Bench, workload: str, workers: int, name: str) -> tuple[float, str]:
         asked.append((workload, workers, name))
         if (workload, name) == ("hot", OURS):
             raise peers.PeerError("it is ill")
-        return float(workers)
+        return float(workers), ""
 
     monkeypatch.setattr(slots, "WORKERS", (1, 2))
     monkeypatch.setattr(slots, "one_round", one_round)
@@ -67,8 +71,8 @@ def test_both_stand_side_by_side_in_every_round_and_a_failure_leaves_its_cells_e
         {OURS, kin.OWN_SLOT} == {a[2], b[2]} for a, b in zip(*[iter(asked)] * 2, strict=True)
     )
     assert (
-        (1, "all", "1.0 (1.0–1.0)", "", 1.5, 0.25, 0.0, 0.9, "0%", 0),
-        (1, "its own", "1.0 (1.0–1.0)", "1.0 (1.0–1.0)", 1.5, 0.25, 0.0, 0.9, "0%", 0),
+        (1, "all", "1.0 (1.0–1.0)", "", "", 1.5, 0.25, 0.0, 0.9, "0%", 0),
+        (1, "its own", "1.0 (1.0–1.0)", "1.0 (1.0–1.0)", "", 1.5, 0.25, 0.0, 0.9, "0%", 0),
     ) == made.rows[:2]
     assert [
         f"a round of mpserve with {workers} workers does not count: it is ill" for workers in (1, 2)
