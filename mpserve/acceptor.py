@@ -205,6 +205,10 @@ class Acceptor:
                 self._leave_alone(FULL)
         return len(visitors)
 
+    def let_idle_go(self) -> None:
+        """Descriptors are short: close some idle connections. To be called when no request waits to be answered."""
+        self._row.cells[GAVE_WAY] += sum(each.give_way() for each in self._crowd.longest_idle())
+
     def _make_room(self) -> None:
         """Let idle connections go. To be called when no request waits to be answered."""
         gone = sum(each.give_way() for each in self._crowd.expendable())
@@ -241,6 +245,7 @@ class Acceptor:
             return
         self._leave_alone(SHORT)
         self._service.relieve()
+        self._loop.again(self.let_idle_go)
         now = self._loop.now
         if self._short_since is None:
             self._short_since = now
@@ -248,7 +253,9 @@ class Acceptor:
             self._complain_at = now + COMPLAIN_EVERY
             message = "worker %d: cannot accept: %s"
             self._service.complain(logging.ERROR, message, self._slot, error.strerror)
-        if now - self._short_since > SHED_AFTER:
+        # What our own answers occupy comes back: until then whoever comes waits.
+        passes = error.errno == errno.EMFILE and self._crowd.sending
+        if now - self._short_since > SHED_AFTER and not passes:
             self._shed()
         self._loop.later(self._pause, self._try_again)
         self._pause = min(LAST_PAUSE, 2 * self._pause)

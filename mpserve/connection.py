@@ -110,6 +110,9 @@ class Service(Protocol):
     def relieve(self) -> None:
         """Let go of the open files that are only kept in case they are wanted again."""
 
+    def hold(self, retry: Callable[[], None]) -> bool:
+        """Call `retry` when there may be a descriptor again; False after it has waited for too long."""
+
     def starve(self) -> None:
         """There was no memory for an answer."""
 
@@ -157,10 +160,10 @@ class Connection:
         self.readable = False
         self.exchange: Exchange | None = None
         self._head: bytes | None = None  # the octets of the next request's head, if it came whole
-        self._fetching = (
-            False  # what is to be sent next, or the way to it, is being read from the disk
-        )
-        self._sought: tuple[Request, Errand] | None = None  # to be looked up on the disk
+        # What is to be sent next, or the way to it, is being read from the disk, or waits for a descriptor.
+        self._fetching = False
+        # What is to be looked up on the disk, or, without an errand, when there is a descriptor for it.
+        self._sought: tuple[Request, Errand | None] | None = None
         self.unread = 0  # octets that were thrown away while LINGERING
 
     def __repr__(self) -> str:
@@ -363,7 +366,7 @@ class Connection:
         self._sought = request, errand
         self._fetching = service.readahead.run(errand.run, self._fetched)
 
-    def _answer_sought(self, request: Request, errand: Errand) -> bool:
+    def _answer_sought(self, request: Request, errand: Errand | None) -> bool:
         """READING: answer `request` when what it names has been looked up; whether that is so."""
         if self._fetching:
             return False
@@ -404,6 +407,9 @@ class Connection:
             if request.method in (b"GET", b"HEAD"):  # these two alone look a resource up
                 looked = self._look_up(target, errand)
                 if looked.resource is Outcome.OUT_OF_REACH and self._hand_over(request):
+                    return
+                if looked.resource is Outcome.BUSY and self._service.hold(self._fetched):
+                    self._sought, self._fetching = (request, None), True
                     return
             response = respond(request, target, looked.resource if looked else None, site)
         except HTTPError as error:  # the framing was right: the connection may go on

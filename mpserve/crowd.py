@@ -32,7 +32,8 @@ SPARE_FILES: Final = 8
 def affordable(wanted: int, limit: int, taken: int) -> int:
     """How many of the `wanted` connections `limit` open files allow when `taken` of them are not for clients.
 
-    Each needs one, its socket: what is sent is most often in a cache, and those let go where descriptors run out.
+    Each needs one, its socket: what is sent is most often in a cache. Where many send large files at once, the caches
+    let go, then idle connections do, and then requests wait for those before them (`shortage`).
     """
     return max(1, min(wanted, limit - taken - SPARE_FILES))
 
@@ -90,8 +91,16 @@ class Crowd:
     def expendable(self) -> list[Connection]:
         """Idle connections that are to give way now, the one that has been idle longest first."""
         excess = len(self._connections) - int(PRESSED * self.most)
-        count = max(0, min(GIVE_WAY, excess))
+        return self.longest_idle(max(0, min(GIVE_WAY, excess)))
+
+    def longest_idle(self, count: int = GIVE_WAY) -> list[Connection]:
+        """So many of the idle connections, the one that has been idle longest first."""
         return heapq.nsmallest(count, self._idle(), key=self._idle_since)
+
+    @property
+    def sending(self) -> bool:
+        """Whether an answer is being sent, at whose end descriptors come back."""
+        return any(each.state is SENDING for each in self._connections)
 
     def _idle(self) -> Iterator[Connection]:
         return (each for each in self._connections if each.state is IDLE)

@@ -189,7 +189,8 @@ class Settings(Declared):
     )
     send_timeout = setting(
         30.0,
-        "For a client to take nothing of an answer. Who takes a little may be slow.",
+        "For a client to take nothing of an answer: who takes a little may be slow. Also for a file to be opened that "
+        "has to wait for a descriptor.",
         SECONDS,
         _TIMEOUTS,
     )

@@ -46,7 +46,7 @@ OUTCOME_OF = {
     errno.EMFILE: Outcome.BUSY,
     errno.ENFILE: Outcome.BUSY,
     errno.ENOMEM: Outcome.BUSY,
-    errno.EAGAIN: Outcome.BUSY,  # another process holds a lease on it
+    errno.EAGAIN: Outcome.LEASED,
 }
 
 # The outcomes that the operator is told of.

@@ -35,6 +35,7 @@ STATUS_OF = {
     Outcome.MISSING: 404,
     Outcome.FORBIDDEN: 403,
     Outcome.BUSY: 503,
+    Outcome.LEASED: 503,
     Outcome.OUT_OF_REACH: 503,
     Outcome.FAILED: 500,
     Outcome.NO_SLASH: 308,

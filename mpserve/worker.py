@@ -29,6 +29,7 @@ from mpserve.process import Memory, open_files
 from mpserve.readahead import ReadAhead
 from mpserve.refuge import Refuge
 from mpserve.scoreboard import State
+from mpserve.shortage import Shortage
 from mpserve.situation import RETIRING_TIMEOUT
 from mpserve.states import IDLE, LINGERING, READING, SENDING
 from mpserve.visitor import Visitor
@@ -136,6 +137,7 @@ class Worker:
         self.readahead = ReadAhead(self.loop.guarded)
         self.crowd = Crowd(self.connections, self._most(caches), config.timeouts)
         self.acceptor = Acceptor(self, self.crowd, row, listeners)
+        self.shortage = Shortage(self.loop, config.timeouts.send, self.make_room)
         self.refuge: Refuge | None = None  # None: nothing keeps us from the root
         self._signals: list[int] = []
         self._wakeup = -1
@@ -292,6 +294,15 @@ class Worker:
         """Descriptors are short: let go of all that are only kept in case they are wanted again."""
         self.cache.clear()
         self.batch.clear()
+
+    def make_room(self) -> None:
+        """Descriptors are still short: let go of more. To be called when no request waits to be answered."""
+        self.relieve()
+        self.acceptor.let_idle_go()
+
+    def hold(self, retry: Callable[[], None]) -> bool:
+        """Call `retry` when there may be a descriptor again; False after it has waited for too long."""
+        return self.shortage.hold(retry)
 
     def starve(self) -> None:
         """Memory is short: let go of what is not needed; if it lasts, another is to take our place."""

@@ -112,6 +112,8 @@ class FakeService:
     stalled: int = 0
     starved: int = 0
     wide: int = 0
+    patient: bool = False
+    held: list[Callable[[], None]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     stayed: list[Connection] = field(default_factory=list)
     gone: list[Connection] = field(default_factory=list)
@@ -142,6 +144,11 @@ class FakeService:
     def relieve(self) -> None:
         self.cache.clear()
         self.batch.clear()
+
+    def hold(self, retry: Callable[[], None]) -> bool:
+        if self.patient:
+            self.held.append(retry)
+        return self.patient
 
     def starve(self) -> None:
         self.starved += 1

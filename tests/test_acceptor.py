@@ -18,6 +18,7 @@ from mpserve.connection import Connection
 from mpserve.crowd import Crowd
 from mpserve.listeners import listen
 from mpserve.scoreboard import Scoreboard
+from mpserve.states import SENDING
 from tests.dialogue import FakeService, statuses
 
 GET = b"GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -196,6 +197,39 @@ def test_when_it_lasts_clients_are_told_to_come_back(
     assert {(503,)} == {tuple(statuses(answer)) for answer in answers}
     assert b"\r\nRetry-After: 1\r\n" in answers[0]
     assert b"\r\nConnection: close\r\n" in answers[0]
+
+
+@pytest.mark.parametrize(("code", "shed"), [(errno.EMFILE, 0), (errno.ENFILE, 1)])
+def test_as_long_as_answers_of_ours_occupy_descriptors_whoever_comes_waits(
+    door: Door, monkeypatch: pytest.MonkeyPatch, code: int, shed: int
+) -> None:
+    door.client()
+    door.service.turn(3)
+    (connection,) = door.connections
+    connection.state = SENDING
+    tried: list[int] = []
+    monkeypatch.setattr(door.acceptor, "_shed", lambda: tried.append(1))
+    failing(monkeypatch, code)
+    door.client()
+    door.service.turn(2)
+    monkeypatch.setattr(door.acceptor, "_short_since", door.service.loop.now - 6)
+    door.pass_time(1)
+
+    assert len(tried) == shed
+
+
+def test_where_descriptors_are_short_idle_connections_give_way(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = door.client()
+    door.service.turn(3)
+    answered = statuses(client.recv(4096))
+    failing(monkeypatch, errno.EMFILE)
+    door.client()
+    door.service.turn(3)
+
+    assert [200] == answered
+    assert (set(), 1, b"") == (door.connections, door.row["gave_way"], client.recv(1))
 
 
 def test_closing_it_takes_what_has_connected(door: Door) -> None:

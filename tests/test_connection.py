@@ -303,6 +303,40 @@ def test_short_of_descriptors_what_is_kept_is_let_go_for_a_request(
     assert statuses(dialogue.heard()) == [200]
 
 
+def test_while_descriptors_are_short_a_request_waits_for_one(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = dialogue.service
+    service.patient = True
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "lookup", lambda *_, **__: Outcome.BUSY)
+        dialogue.say(GET + GET)
+        service.held.pop()()
+        dialogue.wait(10.1)  # --header-timeout: the client is not to blame
+        meanwhile = (dialogue.heard(), dialogue.state)
+    service.held.pop()()
+
+    assert (b"", State.READING) == meanwhile
+    assert statuses(dialogue.heard_out()) == [200, 200]
+    assert service.held == []
+
+
+def test_who_has_waited_for_a_descriptor_for_too_long_is_told_to_come_back(
+    dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialogue.service.patient = True
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "lookup", lambda *_, **__: Outcome.BUSY)
+        dialogue.say(GET)
+        dialogue.service.patient = False
+        dialogue.service.held.pop()()
+    octets = dialogue.heard_out()
+
+    assert statuses(octets) == [503]
+    assert b"\r\nRetry-After: 1\r\n" in octets
+    assert statuses(dialogue.ask(GET)) == [200]
+
+
 def test_a_reader_that_takes_a_little_is_waited_for(dialogue: Dialogue) -> None:
     dialogue.say(GET.replace(b"a.txt", b"big"))
     for _ in range(5):

@@ -91,6 +91,21 @@ def test_no_connection_at_work_gives_way(ten: Ten) -> None:
     assert (ten.crowd.room, ten.crowd.expendable()) == (0, [])
 
 
+def test_the_longest_idle_are_known_however_few_there_are(ten: Ten) -> None:
+    first, _, third = ten.add(), ten.add(READING), ten.add()
+
+    assert ten.crowd.longest_idle(1) == [first]
+    assert ten.crowd.longest_idle() == [first, third]
+
+
+def test_it_is_known_whether_anything_is_being_sent(ten: Ten) -> None:
+    ten.add()
+    before = ten.crowd.sending
+    ten.add(SENDING)
+
+    assert (False, True) == (before, ten.crowd.sending)
+
+
 def test_in_a_crowd_nobody_is_idle_for_long(ten: Ten) -> None:
     connections = [ten.add() for _ in range(7)]
     alone = ten.crowd.overdue(ten.service.loop.now + 10)

@@ -25,7 +25,7 @@ from mpserve.protocol.representation import Directory, Entry, Found, Outcome
 from mpserve.protocol.target import Target
 from tests.descriptors import open_descriptors
 
-MISSING, FORBIDDEN, BUSY, OUT_OF_REACH, FAILED, NO_SLASH = Outcome
+MISSING, FORBIDDEN, BUSY, LEASED, OUT_OF_REACH, FAILED, NO_SLASH = Outcome
 
 NOW = 1_800_000_000.0
 MODIFIED = 1_700_000_000
@@ -637,7 +637,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
         pytest.param(errno.EMFILE, BUSY, None, id="EMFILE"),
         pytest.param(errno.ENFILE, BUSY, None, id="ENFILE"),
         pytest.param(errno.ENOMEM, BUSY, None, id="ENOMEM"),
-        pytest.param(errno.EAGAIN, BUSY, None, id="EAGAIN"),
+        pytest.param(errno.EAGAIN, LEASED, None, id="EAGAIN"),
         pytest.param(errno.EIO, FAILED, "ERROR", id="EIO"),
         pytest.param(errno.ESTALE, FAILED, "ERROR", id="ESTALE"),
         pytest.param(9999, FAILED, "ERROR", id="an error nobody knows"),
@@ -705,7 +705,7 @@ def test_a_file_that_another_process_has_for_itself_is_busy(site: Site, root: Pa
         os.close(holder)
         signal.signal(signal.SIGIO, ignored)
 
-    assert (held, see(site, "/a.txt")) == (BUSY, b"content of a.txt")
+    assert (held, see(site, "/a.txt")) == (LEASED, b"content of a.txt")
 
 
 CALLS = [

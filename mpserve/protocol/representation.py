@@ -90,6 +90,7 @@ class Outcome(Enum):
     MISSING = auto()
     FORBIDDEN = auto()
     BUSY = auto()  # out of descriptors or memory: another time
+    LEASED = auto()  # another process holds a lease on it: another time
     OUT_OF_REACH = auto()  # this process may not read it: another one, another time
     FAILED = auto()
     NO_SLASH = auto()  # a directory, asked for without the slash at its end

@@ -56,6 +56,24 @@ def test_with_few_descriptors_all_are_served_in_turn(root: Path, clients: ExitSt
     assert server.workers() == [worker]
 
 
+def test_with_few_descriptors_clients_of_as_many_large_files_are_served_in_turn(
+    root: Path, clients: ExitStack
+) -> None:
+    count = 100
+    for number in range(count):
+        with (root / f"large{number}").open("wb") as file:
+            file.truncate(3 << 20)  # more than a socket holds
+    server = Server(root, "--workers", "1", "--access-log", "off")
+    server.command = ("prlimit", "--nofile=96:96", *server.command)
+    clients.enter_context(server)
+    waiting = [clients.enter_context(connect(server)) for _ in range(count)]
+    for number, client in enumerate(waiting):
+        client.sendall(b"GET /large%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % number)
+    served = [len(answer(client).partition(b"\r\n\r\n")[2]) for client in waiting]
+
+    assert served == [3 << 20] * count
+
+
 def test_without_descriptors_clients_are_told_to_come_back_and_later_served(serve: Serve) -> None:
     server = serve("--workers", "1", "--access-log", "off")
     (worker,) = server.workers()
@@ -95,13 +113,30 @@ def test_while_the_system_has_no_socket_to_give_clients_wait_for_one(
 @needs_strace
 @pytest.mark.skipif(not have_openat2(), reason="openat2 cannot be used here")
 @pytest.mark.parametrize("error", ["EMFILE", "ENFILE", "ENOMEM"])
-def test_a_file_that_cannot_be_opened_for_want_of_room_is_for_another_time(
+def test_a_file_that_cannot_be_opened_for_want_of_room_is_waited_for(
     serve: Serve, tmp_path: Path, error: str
 ) -> None:
     server = serve("--workers", "1", "--access-log", "off")
     (worker,) = server.workers()
     assert get(server, "/none").status == 404  # now it knows that there is openat2
-    with traced(worker, tmp_path / "trace", f"--inject=openat2:error={error}"):
+    with ThreadPoolExecutor(1) as pool:
+        with traced(worker, tmp_path / "trace", f"--inject=openat2:error={error}"):
+            asked = pool.submit(content, server, "/hello.txt")
+            with pytest.raises(TimeoutError):
+                asked.result(timeout=0.5)
+
+        assert asked.result() == HELLO
+
+
+@needs_strace
+@pytest.mark.skipif(not have_openat2(), reason="openat2 cannot be used here")
+def test_a_file_for_which_there_is_no_room_is_not_waited_for_for_ever(
+    serve: Serve, tmp_path: Path
+) -> None:
+    server = serve("--workers", "1", "--access-log", "off", "--send-timeout", "0.5")
+    (worker,) = server.workers()
+    assert get(server, "/none").status == 404  # now it knows that there is openat2
+    with traced(worker, tmp_path / "trace", "--inject=openat2:error=EMFILE"):
         refused = get(server, "/hello.txt")
 
     assert (refused.status, refused.getheader("Retry-After")) == (503, "1")

@@ -35,7 +35,7 @@ complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l max-head -d 'A l
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l max-fields -d 'More fields are answered with 431.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l header-timeout -d 'For a head to arrive; one that has begun is answered with 408.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l keepalive-timeout -d 'For a connection to be idle. A load balancer in front should give up sooner.' -x
-complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l send-timeout -d 'For a client to take nothing of an answer. Who takes a little may be slow.' -x
+complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l send-timeout -d 'For a client to take nothing of an answer: who takes a little may be slow. Also for a file to be opened that has to wait for a descriptor.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l linger-timeout -d 'For a client that is still sending to read the answer before the connection closes.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l graceful-timeout -d 'For the answers under way at a graceful stop.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l shutdown-delay -d 'To go on serving after TERM, for load balancers that have to hear of it first.' -x
