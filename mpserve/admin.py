@@ -20,6 +20,7 @@ from mpserve.listeners import NO_ROOM, Listener, listen_at, reason
 from mpserve.protocol.grammar import http_date
 from mpserve.protocol.http1 import Http1Protocol, Limits
 from mpserve.protocol.message import HTTPError, Request, Response
+from mpserve.protocol.target import parse
 
 logger: Final = logging.getLogger("mpserve")
 
@@ -190,12 +191,13 @@ class Admin:
 
 
 def answer(request: Request, snapshot: Callable[[], Snapshot]) -> Response:
-    """What is said to `request`."""
-    page = PAGES.get(request.target.partition(b"?")[0])
-    if page is None:
-        return text(404, "try /metrics, /healthz, /readyz or /status")
+    """What is said to `request`. Raises HTTPError for a target that means nothing."""
+    target = parse(request.method, request.target)
     if request.method not in (b"GET", b"HEAD"):
         return text(405, "GET and HEAD alone", b"Allow: GET, HEAD\r\n")
+    page = PAGES.get(target.encoded_path(target.slash))
+    if page is None:
+        return text(404, "try /metrics, /healthz, /readyz or /status")
     return page(snapshot())
 
 

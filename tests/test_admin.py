@@ -71,6 +71,9 @@ def get(path: str, method: str = "GET") -> bytes:
         ("/readyz", 200, b"text/plain; charset=utf-8", b"serving\n"),
         ("/status", 200, b"application/json", b'"phase": "serving"'),
         ("/", 404, b"text/plain; charset=utf-8", b"/metrics"),
+        ("http://x/healthz", 200, b"text/plain; charset=utf-8", b"ok\n"),
+        ("/%68ealthz", 200, b"text/plain; charset=utf-8", b"ok\n"),
+        ("/%zz", 400, b"text/plain; charset=utf-8", b"broken escape"),
         ("/metrics/", 404, b"text/plain; charset=utf-8", b"/metrics"),
     ],
 )
@@ -95,8 +98,9 @@ def test_head_has_no_content(admin: Admin) -> None:
     assert (b"200" in head, content) == (True, b"")
 
 
-def test_other_methods_are_refused(admin: Admin) -> None:
-    head, _ = ask(admin, get("/metrics", "POST"))
+@pytest.mark.parametrize(("path", "method"), [("/metrics", "POST"), ("*", "OPTIONS")])
+def test_other_methods_are_refused(admin: Admin, path: str, method: str) -> None:
+    head, _ = ask(admin, get(path, method))
 
     assert head.startswith(b"HTTP/1.1 405 ")
     assert b"Allow: GET, HEAD" in head
