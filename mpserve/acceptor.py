@@ -102,6 +102,11 @@ class Acceptor:
         self._listening: dict[int, socket.socket] = {
             sock.fileno(): sock for listener in listeners for sock in listener.sockets
         }
+        # To ask a socket for its family and type makes a member of an enumeration of each: once is enough.
+        self._kinds = {
+            sock: (int(sock.family), int(sock.type), sock.proto)
+            for sock in self._listening.values()
+        }
         self._last_call = LastCall(self._listening.values())
         self._stance = APART
         self._turn = 0.0  # the turn (monotonic seconds) in which `_taken` connections were accepted
@@ -199,7 +204,7 @@ class Acceptor:
             self._taken += len(visitors)
             self._short_since, self._pause = None, FIRST_PAUSE
             self._start(visitors)
-        if crowd.pressed:
+        if crowd.pressed(self._taken):  # who has asked already is counted when the answer is made
             self._loop.again(self._make_room)
             if crowd.room <= 0 and self._stance is POLLING:
                 self._leave_alone(FULL)
@@ -213,7 +218,7 @@ class Acceptor:
         """Let idle connections go. To be called when no request waits to be answered."""
         gone = sum(each.give_way() for each in self._crowd.expendable())
         self._row.cells[GAVE_WAY] += gone
-        if gone and self._crowd.pressed:
+        if gone and self._crowd.pressed():
             self._loop.again(self._make_room)
 
     def _start(self, visitors: list[Visitor]) -> None:
@@ -235,7 +240,7 @@ class Acceptor:
                 self._run_short(error)
                 return False
             raise
-        accepted = _socket.socket(sock.family, sock.type, sock.proto, fd)
+        accepted = _socket.socket(*self._kinds[sock], fd)
         visitors.append(Visitor(self._service, accepted, peer_of(address)))
         return True
 
@@ -283,7 +288,7 @@ class Acceptor:
             fd, _ = sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001  # see `_accept`
         except OSError:
             return False
-        accepted = _socket.socket(sock.family, sock.type, sock.proto, fd)
+        accepted = _socket.socket(*self._kinds[sock], fd)
         with contextlib.closing(accepted):
             turn_away(accepted, self._service)
         return True

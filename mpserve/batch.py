@@ -1,4 +1,4 @@
-"""A turn's answers that are only repeated: received first, all of them, then answered.
+"""What a turn brings from clients between two requests: received first, all of it, then answered.
 
 Between the two lies one moment, and the witnesses are asked after it: so what is answered was fresh when
 its request had already come, and each witness is asked once for all requests of the turn. It is also the
@@ -22,15 +22,15 @@ from mpserve.counters import Counters
 from mpserve.filecache import FileCache, read_spans
 from mpserve.logformat import ABSENT, SAID, Layout
 from mpserve.loop import Loop
-from mpserve.memo import MOST_IGNORED, Memo, Parts, Prepared, own_fields, parts_of, reduce
+from mpserve.memo import MOST_IGNORED, Memo, Parts, Prepared, own_fields, reduce, split
 from mpserve.protocol.http1 import Http1Protocol
 from mpserve.protocol.message import About, FileSpan, Piece, Request
 from mpserve.readahead import is_known_warm
 from mpserve.transport import ALONE_SIZE
 from mpserve.witness import Witness
 
-# The parts of the head are None where nothing had to be left out.
-Single: TypeAlias = "tuple[Repeating, bytes, Prepared, Parts | None]"
+# All that a connection between two requests had to receive.
+Arrival: TypeAlias = "tuple[Repeating, bytes]"
 OnBug: TypeAlias = Callable[[Callable[..., None], Exception], None]
 
 END_OF_HEAD: Final = b"\r\n\r\n"
@@ -40,8 +40,6 @@ LONGEST_HEAD: Final = 4096
 NOT_IN_THE_HEAD: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 # A head of fewer octets has hardly room for the fields that are ignored.
 SHORT_HEAD: Final = 200
-# Of a client that says nothing of itself.
-NOTHING: Final = (None, None)
 # Octets of answers that are put together for one pipelining client; the rest of its requests wait.
 RUN_SIZE: Final = 256 * 1024
 
@@ -95,24 +93,6 @@ class Made(NamedTuple):
     witnesses: tuple[Witness, ...] | None  # None: nobody could say whether it still holds
 
 
-class Run:
-    """Heads that came together from one client, each with its answer, and the octets behind them."""
-
-    __slots__ = ("answers", "connection", "heads", "rest")
-
-    def __init__(self, connection: Repeating) -> None:
-        self.connection = connection
-        self.heads: list[bytes] = []
-        self.answers: list[Prepared] = []
-        self.rest = b""
-
-    def cut(self, index: int) -> None:
-        """Leave the heads from `index` on to the long way."""
-        self.rest = b"".join(self.heads[index:]) + self.rest
-        del self.heads[index:]
-        del self.answers[index:]
-
-
 def send_span(sock: _socket.socket, head: bytes, span: FileSpan, now: float) -> int:
     """Octets of `head` and of the span behind it that a socket that does not block took. Raises OSError.
 
@@ -129,10 +109,11 @@ def send_span(sock: _socket.socket, head: bytes, span: FileSpan, now: float) -> 
 
 
 class Batch:
-    """What is to be answered in this turn: single heads, and runs of heads that came together."""
+    """What has arrived in this turn from clients between two requests."""
 
     __slots__ = (
         "_answers",
+        "_arrived",
         "_cache",
         "_counters",
         "_keepalive",
@@ -142,9 +123,7 @@ class Batch:
         "_loop",
         "_memo",
         "_on_bug",
-        "_runs",
-        "_singles",
-        "_stopped",
+        "add",
     )
 
     def __init__(
@@ -167,37 +146,20 @@ class Batch:
         self._counters = counters
         self._limits = config.limits
         self._keepalive = config.timeouts.keepalive  # seconds
-        self._singles: list[Single] = []
-        self._runs: list[Run] = []
-        self._stopped = False
+        self._arrived: list[Arrival] = []
+        # Leave all that an idle connection had to receive to `answer`. A method would cost a call.
+        self.add: Callable[[Arrival], None] = self._arrived.append
 
     def __repr__(self) -> str:
-        return f"<Batch {len(self._singles)} heads, {len(self._runs)} runs, {self._memo!r}>"
+        return f"<Batch {len(self._arrived)} arrived, {self._memo!r}>"
 
     def stop(self) -> None:
         """From now on every answer is made the long way: each is the last of its connection."""
-        self._stopped = True
         self._memo.stop()
 
     def clear(self) -> None:
-        """Forget every answer; what has been added still gets its own."""
+        """Forget every answer."""
         self._memo.clear()
-
-    def add(self, connection: Repeating, octets: bytes) -> None:
-        """All that an idle connection had to receive: a known head is answered by `answer`, any other now."""
-        answer, parts = None, None
-        if (
-            len(octets) < SHORT_HEAD
-        ):  # most often there is nothing to be left out, and it is its own key
-            answer = self._answers.young.get(octets)
-        if answer is None:
-            answer, parts = self._memo.find_with_parts(octets)
-        if answer is not None:
-            self._singles.append((connection, octets, answer, parts))
-        elif -1 < octets.find(END_OF_HEAD) < len(octets) - len(END_OF_HEAD):
-            self._add_run(connection, octets)
-        else:
-            connection.take(octets)
 
     def keep(self, octets: bytes, made: Made) -> None:
         """Keep what the long way has made of the head `octets`, if it is one that may be repeated."""
@@ -231,46 +193,47 @@ class Batch:
 
     def answer(self) -> None:
         """Answer all that has been added. To be called when no more is received before it."""
-        if self._stopped:
-            self._release()
-        if self._singles:
-            singles, self._singles = self._singles, []
-            self._answer_singles(singles)
-        if self._runs:
-            runs, self._runs = self._runs, []
-            for run in runs:
-                try:
-                    self._answer_run(run)
-                except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
-                    self._on_bug(run.connection.take, bug)
-
-    def _release(self) -> None:
-        """Leave all that has been added to the long way."""
-        added = [(connection, head) for connection, head, _, _ in self._singles]
-        added += [(run.connection, b"".join((*run.heads, run.rest))) for run in self._runs]
-        self._singles, self._runs = [], []
-        for connection, octets in added:
+        if not self._arrived:
+            return
+        arrived, self._arrived = self._arrived, []
+        self.add = self._arrived.append
+        moment = self._cache.next_moment(self._loop.now)
+        for connection, octets in self._answer_known(arrived, moment):
             try:
-                connection.take(octets)
+                if -1 < octets.find(END_OF_HEAD) < len(octets) - len(END_OF_HEAD):
+                    self._answer_run(connection, octets, moment)
+                else:
+                    connection.take(octets)
             except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
                 self._on_bug(connection.take, bug)
 
-    def _answer_singles(  # noqa: C901, PLR0912  # by hand, as the head of the file says
-        self, singles: list[Single]
-    ) -> None:
-        """One send for each: the hottest lines of the server."""
-        loop, log = self._loop, self._log
-        moment = self._cache.next_moment(loop.now)
+    def _answer_known(  # noqa: C901, PLR0912, PLR0915  # by hand, as the head of the file says
+        self, arrived: list[Arrival], moment: int
+    ) -> list[Arrival]:
+        """One send for each head that is known: the hottest lines of the server. The others are left."""
+        loop, log, answers, longest = self._loop, self._log, self._answers, self._longest
         date_line, deadline = loop.date_line, loop.now + self._keepalive
         if logged := log.enabled:
             log.turn_to(loop.wall)
-        timed = log.timed
+        timed, layout = log.timed, log.layout
         counters = self._counters
+        others: list[Arrival] = []
         gone = octets_gone = same = place = 0  # `same`: answers in a row that one cell counts
-        for connection, head, answer, parts in singles:
+        for connection, head in arrived:
             try:
+                parts = answer = None
+                if len(head) < SHORT_HEAD:  # most often it is its own key
+                    answer = answers.young.get(head)
+                if answer is None and len(head) <= longest:
+                    parts = split(head, MOST_IGNORED)
+                    key = b"".join(parts[::3])
+                    answer = answers.young.get(key) or answers.get(key)
+                if answer is None:
+                    others.append((connection, head))
+                    continue
                 if answer.moment != moment and not answer.agrees(moment):
-                    self._forget(connection, head)
+                    self._memo.drop(head)  # it is made anew
+                    others.append((connection, head))
                     continue
                 if answer.date_line is not date_line:
                     answer.date(date_line)
@@ -295,7 +258,7 @@ class Batch:
                 octets_gone += taken - answer.head_size
                 if logged:
                     duration = time.monotonic() - loop.now if timed else 0.0
-                    end = answer.end if parts is None else self._end(head, answer, parts)
+                    end = answer.end if parts is None else self._end(head, answer, parts, layout)
                     log.record(connection.peer, answer.told, end, duration)
                 if answer.persistent:
                     connection.deadline = deadline
@@ -308,102 +271,96 @@ class Batch:
         if same:
             counters.cells[place] += same
             counters.took(gone + same, octets_gone, time.monotonic() - loop.now)
+        return others
 
-    def _forget(self, connection: Repeating, head: bytes) -> None:
-        """A witness disagrees: the answer is made anew."""
-        self._memo.drop(head)
-        connection.take(head)
-
-    def _end(self, head: bytes, answer: Prepared, parts: Parts) -> bytes:
+    def _end(self, head: bytes, answer: Prepared, parts: Parts, layout: Layout) -> bytes:
         """The end of a line of the log: the fields that the memo ignores are each request's own."""
-        own, layout = own_fields(parts), self._log.layout
-        if own == NOTHING:
-            return answer.end
-        if own is None or answer.request.fields or len(head) > layout.space:
+        own = own_fields(parts)
+        if own is None:
             return self._read_anew(head).end
         referer, agent = own
+        if not referer and not agent:
+            return answer.end
+        if answer.request.fields or len(head) > layout.space:
+            return self._read_anew(head).end
         return layout.end(referer or ABSENT, agent or ABSENT)
 
     def about(self, head: bytes, answer: Prepared) -> About:
         """What the log says of a request."""
         if not self._log.enabled:
             return answer.about
-        return answer.about._replace(end=self._end(head, answer, parts_of(head)))
+        end = self._end(head, answer, split(head, MOST_IGNORED), self._log.layout)
+        return answer.about._replace(end=end)
 
     def _read_anew(self, head: bytes) -> About:
         """What the log says of the request of `head`, by the long way."""
         protocol = Http1Protocol(self._limits)
         protocol.receive(head)
         request = protocol.next_request()
-        assert (
-            request is not None
-        )  # a head that has been answered but for lines that change nothing
+        assert request is not None  # it is a head that has been answered, or says the same
         return self._log.layout.about(request.line, request.fields)
 
-    # Runs
+    # Runs: heads that came together from one client
 
-    def _add_run(self, connection: Repeating, octets: bytes) -> None:
-        """Take the known heads from the beginning of `octets`; the first unknown one ends the run."""
-        run = Run(connection)
+    def _answer_run(self, connection: Repeating, octets: bytes, moment: int) -> None:
+        """Answer the known heads at the beginning of `octets` together; the first other one ends the run."""
+        heads, answers, start = self._begin_run(octets, moment)
+        if not heads:
+            connection.take(octets)
+            return
+        together = b"".join([each.octets for each in answers])
+        taken = 0
+        with contextlib.suppress(OSError):  # no room, or nobody there: `repeat` finds out
+            taken = connection.sock.send(together, MSG_DONTWAIT)
+        index = 0
+        while index < len(answers) and taken >= len(answers[index].octets):
+            taken -= len(answers[index].octets)
+            index += 1
+        duration = time.monotonic() - self._loop.now
+        self._counters.repeated(answers[:index], duration)
+        if self._log.enabled:
+            self._log.turn_to(self._loop.wall)
+            for head, answer in zip(heads[:index], answers, strict=False):
+                end = answer.end
+                if self._answers.young.get(head) is not answer:  # it is not its own key
+                    end = self._end(head, answer, split(head, MOST_IGNORED), self._log.layout)
+                self._log.record(connection.peer, answer.told, end, duration)
+        if index < len(answers):
+            rest = b"".join(heads[index + 1 :]) + octets[start:]
+            connection.repeat(heads[index], answers[index], taken, rest)
+        else:
+            self._go_on(connection, octets[start:], persistent=answers[-1].persistent)
+
+    def _begin_run(self, octets: bytes, moment: int) -> tuple[list[bytes], list[Prepared], int]:
+        """The known heads at the beginning of `octets`, their answers as of now, and where the rest begins."""
+        date_line = self._loop.date_line
+        heads: list[bytes] = []
+        answers: list[Prepared] = []
         start, size = 0, 0
         while (end := octets.find(END_OF_HEAD, start) + len(END_OF_HEAD)) > start:
             head = octets[start:end]
-            answer = self._answers.young.get(head) or self._memo.find(head)
+            answer = self._memo.find(head)
             if answer is None or answer.pieces or size > RUN_SIZE:
                 break
             if not answer.persistent and end < len(octets):
                 break  # what follows is not answered, but has to be received: see `lingering`
-            run.heads.append(head)
-            run.answers.append(answer)
+            if answer.moment != moment and not answer.agrees(moment):
+                self._memo.drop(head)
+                break
+            if answer.date_line is not date_line:
+                answer.date(date_line)
+            heads.append(head)
+            answers.append(answer)
             size += len(answer.octets)
             start = end
-        if not run.heads:
-            connection.take(octets)
-            return
-        run.rest = octets[start:]
-        self._runs.append(run)
+        return heads, answers, start
 
-    def _answer_run(self, run: Run) -> None:
-        """Send the answers of a run together, as far as their witnesses agree."""
-        moment = self._cache.next_moment(self._loop.now)
-        for index, answer in enumerate(run.answers):
-            if answer.moment != moment and not answer.agrees(moment):
-                self._memo.drop(run.heads[index])
-                run.cut(index)
-                break
-        date_line = self._loop.date_line
-        for each in run.answers:
-            if each.date_line is not date_line:
-                each.date(date_line)
-        answers = [each.octets for each in run.answers]
-        octets = b"".join(answers)
-        taken = 0
-        with contextlib.suppress(OSError):  # as above
-            taken = run.connection.sock.send(octets, MSG_DONTWAIT) if octets else 0
-        index = 0
-        while index < len(answers) and taken >= len(answers[index]):
-            taken -= len(answers[index])
-            index += 1
-        self._counters.repeated(run.answers[:index], time.monotonic() - self._loop.now)
-        if self._log.enabled:
-            self._log.turn_to(self._loop.wall)
-            duration = time.monotonic() - self._loop.now
-            for head, answer in zip(run.heads[:index], run.answers, strict=False):
-                end = self._end(head, answer, parts_of(head))
-                self._log.record(run.connection.peer, answer.told, end, duration)
-        self._go_on(run, index, taken)
-
-    def _go_on(self, run: Run, index: int, taken: int) -> None:
-        """What follows a run of which `index` answers have gone, and `taken` octets of the next."""
-        connection = run.connection
-        if index < len(run.answers):
-            head, answer = run.heads[index], run.answers[index]
-            run.cut(index + 1)
-            connection.repeat(head, answer, taken, run.rest)
-        elif run.answers and not run.answers[-1].persistent:
+    def _go_on(self, connection: Repeating, rest: bytes, *, persistent: bool) -> None:
+        """What follows a run that has gone whole; `rest` came behind it."""
+        if not persistent:
             connection.close()
-        elif run.rest:
-            connection.take(run.rest)
+        elif rest:
+            connection.take(rest)
         else:
             connection.deadline = self._loop.now + self._keepalive
             if not connection.polled:
@@ -415,7 +372,7 @@ def _kept_fields(octets: bytes, fields: dict[bytes, bytes]) -> dict[bytes, bytes
 
     The ignored ones are each client's own. None: which is which cannot be told.
     """
-    own = own_fields(parts_of(octets))
+    own = own_fields(split(octets, MOST_IGNORED))
     if own is None:
         return None
     kept = {}

@@ -56,7 +56,8 @@ MOST_WIDE: Final = 256
 # After an event of its kind, `readable` stays set until recv says that nothing is left.
 EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 HUNG_UP: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-READABLE: Final = select.EPOLLIN | HUNG_UP
+EPOLLIN: Final = select.EPOLLIN
+READABLE: Final = EPOLLIN | HUNG_UP
 
 # A target that could not be understood: what the answer stands on is the head alone.
 NOTHING_LOOKED_AT: Final = Looked(Outcome.MISSING, ())
@@ -181,7 +182,7 @@ class Connection:
             if mask & READABLE:
                 self.readable = True
             self.proceed()
-        elif mask & select.EPOLLIN:
+        elif mask & EPOLLIN:
             # Between two requests: what comes is most often a head that has been seen before.
             try:
                 octets = self.sock.recv(RECEIVE_SIZE)
@@ -191,7 +192,7 @@ class Connection:
                 return
             # Short of what was asked for, it is all there is (epoll(7)): a later octet is a new event.
             if len(octets) < RECEIVE_SIZE:
-                self._service.batch.add(self, octets)
+                self._service.batch.add((self, octets))
             else:
                 self.readable = True
                 self.take(octets)

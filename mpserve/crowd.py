@@ -54,10 +54,9 @@ class Crowd:
         """How many more there may be."""
         return self.most - len(self._connections)
 
-    @property
-    def pressed(self) -> bool:
-        """Whether idle connections are to give way to those that come."""
-        return len(self._connections) > PRESSED * self.most
+    def pressed(self, more: int = 0) -> bool:
+        """Whether idle connections are to give way to those that come, or would be if `more` came."""
+        return len(self._connections) + more > PRESSED * self.most
 
     def overdue(self, now: float) -> list[Connection]:
         """What has lasted too long; in a crowd, idleness has sooner."""

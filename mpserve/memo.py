@@ -33,26 +33,26 @@ MOST_IGNORED: Final = 3
 # Octets of a file that are sent in one call, without a turn of their own: what the socket of a fast client holds.
 MOST_AT_ONCE: Final = 1024 * 1024
 
-# A head that is cut at those lines: a text, a User-Agent, a Referer, a text, and so on.
+# A head that is cut at those lines: what decides, a User-Agent or None, a Referer or None, what decides, and so on.
 Parts: TypeAlias = list[bytes]
 
 
-def parts_of(head: bytes) -> Parts:
-    """`head` cut at the lines that decide nothing. Every third part, from the first, is what decides."""
-    return IGNORED.split(head, MOST_IGNORED)
+# Cuts a head at those lines, when MOST_IGNORED is given to it as well.
+split: Final = IGNORED.split
 
 
 def reduce(head: bytes) -> bytes:
     """`head` without the lines that decide nothing."""
-    return b"".join(parts_of(head)[::3])
+    return b"".join(split(head, MOST_IGNORED)[::3])
 
 
 def own_fields(parts: Parts) -> tuple[bytes | None, bytes | None] | None:
     """The Referer and the User-Agent among the lines that were cut out; None if there are two of one."""
-    agent = referer = None
-    for index in range(1, len(parts), 3):
-        value = parts[index]
-        if value:
+    if len(parts) == 1:
+        return None, None
+    _, agent, referer = parts[:3]
+    for index in range(4, len(parts), 3):
+        if value := parts[index]:
             if agent:
                 return None
             agent = value
@@ -173,18 +173,9 @@ class Memo:
 
     def find(self, head: bytes) -> Prepared | None:
         """The answer to `head`, if one is kept. Its witnesses have not been asked."""
-        return self.find_with_parts(head)[0]
-
-    def find_with_parts(self, head: bytes) -> tuple[Prepared | None, Parts]:
-        """The answer to `head`, if one is kept, and its parts. Its witnesses have not been asked.
-
-        A head that is its own key is found sooner in `answers.young`.
-        """
         if len(head) > self._longest:
-            return None, []
-        parts = parts_of(head)
-        key = b"".join(parts[::3])
-        return self.answers.young.get(key) or self.answers.get(key), parts
+            return None
+        return self.answers.get(head) or self.answers.get(reduce(head))
 
     def put(self, head: bytes, answer: Prepared) -> None:
         """Keep `answer` as the one to `head`."""

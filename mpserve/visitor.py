@@ -39,7 +39,7 @@ class Visitor:
             self._stay().poll()
             return
         if 0 < len(octets) < RECEIVE_SIZE:
-            self._service.batch.add(self, octets)
+            self._service.batch.add((self, octets))
         else:
             self.take(octets)
 

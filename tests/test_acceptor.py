@@ -58,6 +58,7 @@ class Door:
 
     def close(self) -> None:
         self.acceptor.close()
+        self.service.batch.answer()
         for connection in list(self.connections):
             connection.close()
         self.service.loop.close()

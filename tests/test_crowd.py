@@ -63,7 +63,7 @@ def test_as_long_as_there_is_room_nobody_gives_way(ten: Ten) -> None:
     for _ in range(9):
         ten.add()
 
-    assert (ten.crowd.pressed, ten.crowd.room, ten.crowd.expendable()) == (False, 1, [])
+    assert (ten.crowd.pressed(), ten.crowd.room, ten.crowd.expendable()) == (False, 1, [])
 
 
 def test_the_longest_idle_one_gives_way(ten: Ten) -> None:
@@ -72,7 +72,7 @@ def test_the_longest_idle_one_gives_way(ten: Ten) -> None:
     for _ in range(8):
         ten.add()
 
-    assert (ten.crowd.pressed, ten.crowd.expendable()) == (True, [longest])
+    assert (ten.crowd.pressed(), ten.crowd.expendable()) == (True, [longest])
 
 
 def test_one_that_has_not_asked_yet_is_idle_since_it_came(ten: Ten) -> None:
