@@ -49,8 +49,9 @@ def parser() -> Words:
         prog="mpserve top",
         description="Show what a running server does, process by process. q ends it.",
     )
-    words.add_argument("pid", nargs="?", type=process_id, help="the master; else it is looked for")
-    words.add_argument("--pid-file", help="file with the process ID of the master")
+    master = words.add_mutually_exclusive_group()
+    master.add_argument("pid", nargs="?", type=process_id, help="the master; else it is looked for")
+    master.add_argument("--pid-file", help="file with the process ID of the master")
     words.add_argument("--once", action="store_true", help="print one table and end")
     words.add_argument("--json", action="store_true", help="print one reading as JSON and end")
     return words

@@ -174,6 +174,10 @@ def test_the_server_is_found_among_the_processes(root: Path) -> None:
     [
         (["1999999999"], "top: there is no process 1999999999"),
         (["--pid-file", "/none/pid"], "top: --pid-file /none/pid: No such file or directory"),
+        (
+            ["1999999999", "--pid-file", "/none/pid"],
+            "top: argument --pid-file: not allowed with argument pid",
+        ),
         (["--twice"], "top: unrecognized arguments: --twice"),
         (["one"], "top: 'one' is no process ID"),
     ],
