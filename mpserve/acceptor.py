@@ -307,11 +307,11 @@ class Acceptor:
 def turn_away(sock: _socket.socket, service: Service) -> None:
     """Answer whatever is asked on `sock` with 503, as far as it goes at once."""
     protocol = Http1Protocol(service.config.limits)
-    answer = unavailable(service.config.site)
-    head, content = protocol.encode(None, answer, service.loop.date_line, closing=True)
-    octets = b"".join((head, *(piece for piece in content if isinstance(piece, bytes))))
     with contextlib.suppress(OSError):
         # A close while octets are unread would take the answer away (RFC 9112 §9.6).
         with contextlib.suppress(BlockingIOError):
-            sock.recv(RECEIVE_SIZE, MSG_DONTWAIT)
+            protocol.receive(sock.recv(RECEIVE_SIZE, MSG_DONTWAIT))
+        answer = unavailable(service.config.site)
+        head, content = protocol.encode(None, answer, service.loop.date_line, closing=True)
+        octets = b"".join((head, *(piece for piece in content if isinstance(piece, bytes))))
         sock.send(octets, MSG_DONTWAIT)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mpserve.acceptor import FIRST_PAUSE, SHED_AT_ONCE, Acceptor
+from mpserve.acceptor import FIRST_PAUSE, SHED_AT_ONCE, Acceptor, turn_away
 from mpserve.config import Address, load
 from mpserve.connection import Connection
 from mpserve.crowd import Crowd
@@ -240,3 +240,23 @@ def test_closing_it_takes_what_has_connected(door: Door) -> None:
 
     assert door.acceptor.closed
     assert statuses(client.recv(4096)) == [200]
+
+
+@pytest.mark.parametrize(
+    ("asked", "content"),
+    [
+        pytest.param(b"", True, id="nothing yet"),
+        pytest.param(GET, True, id="GET"),
+        pytest.param(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", False, id="HEAD"),
+    ],
+)
+def test_who_is_turned_away_hears_what_the_method_allows(
+    door: Door, asked: bytes, *, content: bool
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(asked)
+        turn_away(ours, door.service)
+        head, _, page = theirs.recv(4096).partition(b"\r\n\r\n")
+
+    assert (b"503" in head, bool(page)) == (True, content)
