@@ -96,7 +96,7 @@ class Made(NamedTuple):
 def send_span(sock: _socket.socket, head: bytes, span: FileSpan, now: float) -> int:
     """Octets of `head` and of the span behind it that a socket that does not block took. Raises OSError.
 
-    No octet, where the disk might be waited for.
+    None, if the disk might be waited for.
     """
     if not is_known_warm(span, now):
         return 0

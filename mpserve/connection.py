@@ -181,7 +181,10 @@ class Connection:
         if self.state is not IDLE or mask & HUNG_UP:
             if mask & READABLE:
                 self.readable = True
-            self.proceed()
+            if self.state is SENDING:
+                self._service.loop.after_others(self.proceed)
+            else:
+                self.proceed()
         elif mask & EPOLLIN:
             # Between two requests: what comes is most often a head that has been seen before.
             try:
@@ -339,7 +342,7 @@ class Connection:
         if outcome is Flush.COLD:
             self._fetch()
         if outcome is Flush.TURN_OVER:
-            self._service.loop.again(self.proceed)
+            self._service.loop.after_others(self.proceed)
         return False
 
     def _widen(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -16,8 +17,10 @@ from mpserve.protocol.grammar import http_date
 
 Handler = Callable[[int], None]
 
-# What nobody waits for may take so much of each turn (seconds).
+# What nobody waits for may take so much of each turn (seconds),
 SLICE: Final = 0.001
+# and what takes long, and is waited for, so much.
+LONG_SLICE: Final = 0.0002
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class Loop:
         "_again",
         "_epoll",
         "_handlers",
+        "_long",
         "_on_bug",
         "_periodic",
         "_spread",
@@ -50,6 +54,7 @@ class Loop:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._again: dict[Callable[[], None], None] = {}  # in order, and each but once
+        self._long: OrderedDict[Callable[[], None], None] = OrderedDict()  # each but once
         self._periodic: list[Periodic] = []
         self._spread: Iterator[Callable[[], None]] | None = None
         self._on_bug = on_bug  # called with the handler that raised, and what it raised
@@ -79,6 +84,13 @@ class Loop:
     def again(self, call: Callable[[], None]) -> None:
         """Call once more in the next turn, which then does not wait."""
         self._again[call] = None
+
+    def after_others(self, call: Callable[[], None]) -> None:
+        """Call after what is quick, as many of these in each turn as there is time for, the first first.
+
+        So who sends a lot to many clients hears in between from those who want little.
+        """
+        self._long[call] = None
 
     def every(self, interval: float, call: Callable[[], None]) -> None:
         """Call every `interval` seconds; in a busy or late loop, once for all that was missed."""
@@ -141,6 +153,8 @@ class Loop:
         after_events()
         for call in again:
             self.guarded(call)
+        if self._long:
+            self._make_long()
         for periodic in self._periodic.copy():
             if periodic.due <= self.now:
                 periodic.due = self.now + periodic.interval
@@ -164,7 +178,7 @@ class Loop:
 
     def _wait(self) -> float:
         """Seconds that this turn may sleep."""
-        if self._again or self._spread is not None:
+        if self._again or self._long or self._spread is not None:
             return 0.0
         if not self._periodic:
             return -1.0
@@ -176,6 +190,15 @@ class Loop:
             call()
         except Exception as bug:  # noqa: BLE001  # as above
             self._on_bug(call, bug)
+
+    def _make_long(self) -> None:
+        """Make the first of the calls that take long, as many as this turn has time for, but one at least."""
+        end = time.monotonic() + LONG_SLICE
+        while self._long:
+            call, _ = self._long.popitem(last=False)
+            self.guarded(call)
+            if time.monotonic() >= end:
+                return
 
     def _make_some(self, calls: Iterator[Callable[[], None]]) -> None:
         """Make the next of `calls`, as many as this turn has time for."""

@@ -1,18 +1,13 @@
-"""How many tests run side by side, and that none is decided by the clock."""
+"""How many tests run side by side."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 
 from mpserve.processors import usable_processors
 
 SIDE_BY_SIDE = 2  # for each processor
 ENOUGH = 24  # however many processors there are: each process imports all the tests
-
-# An example may take as long as the machine lets it.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -185,15 +185,9 @@ class Dialogue:
     client: socket.socket
 
     def say(self, octets: bytes) -> None:
-        """Send, and give the server a turn; another, where the kernel would not look a name up without waiting.
-
-        On a busy machine it may well refuse to (openat2(2), RESOLVE_CACHED).
-        """
+        """Send, and give the server a turn."""
         self.client.sendall(octets)
-        errands = -1
-        while errands < self.service.readahead.errands:
-            errands = self.service.readahead.errands
-            self.turn()
+        self.turn()
 
     def ask(self, octets: bytes) -> bytes:
         """Send, and hear what comes of it."""

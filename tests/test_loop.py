@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mpserve.loop import SLICE, Loop
+from mpserve.loop import LONG_SLICE, SLICE, Loop
 
 
 def nothing() -> None:
@@ -131,6 +131,49 @@ def test_what_is_spread_takes_some_of_each_turn(
     assert not loop.spreading
 
 
+def test_what_takes_long_comes_after_the_others_and_takes_some_of_each_turn(
+    loop: Loop, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    done: list[int] = []
+
+    def work(number: int) -> Callable[[], None]:
+        def call() -> None:
+            clock[0] += 0.6 * LONG_SLICE
+            done.append(number)
+
+        return call
+
+    def ready(_mask: int) -> None:
+        loop.after_others(first)
+        done.append(-1)
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    first = work(0)
+    loop.add(pair[0].fileno(), select.EPOLLIN, ready)
+    pair[1].send(b"x")
+    loop.after_others(first)
+    for number in (1, 2):
+        loop.after_others(work(number))
+    for _ in range(2):
+        loop.turn(nothing)
+
+    assert [-1, 0, 1, -1, 2, 0] == done
+
+
+def test_what_takes_longer_than_a_turn_has_time_is_done_all_the_same(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for _ in range(3):
+        loop.after_others(lambda: clock.__setitem__(0, clock[0] + 9.0))
+    for _ in range(3):
+        loop.turn(nothing)
+
+    assert clock == [127.0]
+
+
 def test_what_is_spread_is_looked_for_when_its_time_has_come(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,10 +217,12 @@ def test_a_bug_in_one_handler_does_not_reach_the_others(loop: Loop, pair: Pair) 
     pair[1].send(b"x")
     loop.again(broken)
     loop.again(lambda: called.append(True))
+    loop.after_others(broken)
+    loop.after_others(lambda: called.append(True))
     loop.every(0.0, broken)
     loop.turn(nothing)
 
-    assert ([broken, broken, broken], [True]) == (BUGS, called)
+    assert ([broken, broken, broken, broken], [True, True]) == (BUGS, called)
 
 
 def test_run_ends_after_the_turn_in_which_it_was_stopped(loop: Loop) -> None:
