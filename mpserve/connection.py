@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from mpserve.batch import Batch, Made
 from mpserve.config import Config
-from mpserve.counters import MEMO_MISSES, Counters
+from mpserve.counters import FILES_CHANGED, MEMO_MISSES, Counters
 from mpserve.filecache import Errand, FileCache, Looked
 from mpserve.loop import Loop
 from mpserve.memo import Prepared
@@ -36,6 +36,7 @@ from mpserve.transport import (
     RECEIVE_SIZE,
     Disconnected,
     Flush,
+    Overwritten,
     Transport,
     Truncated,
 )
@@ -275,8 +276,10 @@ class Connection:
             self._service.loop.again(self.proceed)
         except Disconnected:
             self.close()
-        except Truncated:
-            self._complain("a file shrank while it was sent")
+        except (Truncated, Overwritten) as change:
+            what = "shrank" if isinstance(change, Truncated) else "was overwritten"
+            self._complain("a file %s while it was sent", what)
+            self._service.counters.cells[FILES_CHANGED] += 1
             self.reset()
 
     # One step in each state. Each returns whether another can follow without waiting.

@@ -11,6 +11,7 @@ from mpserve.scoreboard import ANSWERS, BOUNDS, CELL, CELLS, CLASSES, DURATIONS,
 OCTETS: Final = CELL["octets"]
 DURATION: Final = CELL["duration_ns"]
 MEMO_MISSES: Final = CELL["memo_misses"]
+FILES_CHANGED: Final = CELL["files_changed"]
 CACHE_HITS: Final = CELL["cache_hits"]
 CACHE_MISSES: Final = CELL["cache_misses"]
 FIRST_BUCKET: Final = CELL[DURATIONS[0]]

@@ -88,6 +88,11 @@ COUNTED: Final = (
         "Responses that were cut because the client took nothing of them for --send-timeout.",
     ),
     (
+        "mpserve_responses_changed_total",
+        "files_changed",
+        "Responses that were cut because their file shrank or was overwritten meanwhile.",
+    ),
+    (
         "mpserve_log_lines_dropped_total",
         "log_dropped",
         "Lines of the access log for which there was no room.",

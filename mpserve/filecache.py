@@ -127,7 +127,7 @@ class FileCache:
         opened = files.lookup(site, target, now, out_of_reach, wait=wait)
         resource, sight = read(opened, site, now, wait=wait)
         if not self._kept.keeps or (isinstance(resource, Found) and sight is None):
-            return Finding(opened, resource, None, None)
+            return Finding(opened, resource, sight, None)
         try:
             return Finding(opened, resource, sight, asked(looked_at(site, target)))
         except OSError:  # it cannot be told what is there: then it cannot be kept either
@@ -136,10 +136,19 @@ class FileCache:
     def adopt(self, site: Site, target: Target, finding: Finding) -> Looked:
         """What `finding` came to, which was made after the request for `target`, kept if it may be."""
         self.misses += 1
+        self._watch(finding)
         looked = Looked(finding.resource, self._witnesses(site, finding))
         if looked.witnesses is not None:
             self._kept.put((target.segments, target.slash), looked, cost(looked))
         return looked
+
+    def _watch(self, finding: Finding) -> None:
+        """Let it be noticed if a large file is overwritten while it is sent, where to look never waits."""
+        found, sight = finding.resource, finding.sight
+        if isinstance(found, Found) and sight is not None and self._mounts.tell(sight[0]):
+            source = found.representations[0].source
+            if isinstance(source, files.File):
+                source.sight = sight
 
     def _to_hold(self, opened: Resource, resource: Resource) -> files.File | None:
         """The file of `opened`, if it is to stay open although `resource` may have its content in memory."""

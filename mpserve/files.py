@@ -29,6 +29,7 @@ from mpserve.protocol.representation import (
 )
 from mpserve.protocol.target import Target
 from mpserve.tree import LOOK, READ, Tree
+from mpserve.witness import Sight
 
 logger: Final = logging.getLogger("mpserve")
 
@@ -70,7 +71,9 @@ class File:
     """An open file, closed when nobody holds it any more: not a lookup, nor a cache, nor what is being sent."""
 
     fd: int
-    warm: tuple[int, int, float] = (0, 0, 0.0)  # see message.OpenFile
+    # See message.OpenFile.
+    warm: tuple[int, int, float] = (0, 0, 0.0)
+    sight: Sight = None
 
     def __del__(self) -> None:
         os.close(self.fd)

@@ -39,7 +39,7 @@ COUNTERS: Final = (
     *(
         "accepted accepted_foreign shed gave_way stalled log_dropped restarts octets duration_ns"
     ).split(),
-    *("memo_misses cache_hits cache_misses").split(),
+    *("files_changed memo_misses cache_hits cache_misses").split(),
     *ANSWERS,
     *DURATIONS,
 )

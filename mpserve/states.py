@@ -38,7 +38,7 @@ STATES: Final = (
         "`send_timeout`, from the last octet that was sent or acknowledged",
         (
             "queue empty → IDLE, READING when octets wait, CLOSED, or LINGERING where the client may "
-            "still be sending; deadline, or a file that shrank → reset"
+            "still be sending; deadline, or a file that shrank or was overwritten → reset"
         ),
     ),
     (

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final, NoReturn
 
-from mpserve.protocol.message import FileSpan, Piece
+from mpserve.protocol.message import FileSpan, OpenFile, Piece
 from mpserve.readahead import is_cold
 
 RECEIVE_SIZE: Final = 16384  # a head is rarely larger; what is longer comes in the next call
@@ -71,6 +71,10 @@ class Disconnected(Exception):
 
 class Truncated(Exception):
     """The file ended before the announced length: the message cannot be completed (RFC 9112 §8)."""
+
+
+class Overwritten(Exception):
+    """The file has other octets than its validators stand for: the message must not be completed."""
 
 
 class Transport:
@@ -129,10 +133,15 @@ class Transport:
     def flush(self) -> Flush:
         """Send until the queue is empty, the socket is full, the turn is over, or the disk would be waited for.
 
-        Raises Disconnected, Truncated, or OSError when the file cannot be read.
+        Raises Disconnected, Truncated, Overwritten, or OSError when the file cannot be read.
         """
         budget = TURN_SIZE
         queue = self._queue or []
+        if self.sent:  # time has passed since the validators were made
+            for piece in queue:
+                if type(piece) is FileSpan:
+                    look_again(piece.file)
+                    break
         while queue:
             if budget <= 0:
                 return Flush.TURN_OVER
@@ -227,6 +236,19 @@ class Transport:
         if not octets:
             raise Truncated
         return self._socket.send(octets)
+
+
+def look_again(file: OpenFile) -> None:
+    """Raise Overwritten if `file`, whose sending has begun, was written to meanwhile and did not grow.
+
+    One that grew has most often been appended to: what was promised is still there.
+    """
+    if file.sight is None:
+        return
+    _, _, size, mtime, _ = file.sight
+    status = os.fstat(file.fd)
+    if status.st_mtime_ns != mtime and status.st_size <= size:
+        raise Overwritten
 
 
 def first_of(span: FileSpan) -> FileSpan:

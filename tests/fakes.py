@@ -24,6 +24,7 @@ class FakeFile:
     content: bytes
     fd: int = 3
     warm: tuple[int, int, float] = field(default=(0, 1 << 62, math.inf), compare=False)
+    sight: tuple[int, int, int, int, int] | None = field(default=None, compare=False)
 
 
 class FakeTree:

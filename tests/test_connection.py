@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mpserve import files, tree
 from mpserve.config import Site, load
 from mpserve.connection import MOST_WIDE, Connection
 from mpserve.linux import RESOLVE_CACHED, have_resolve_cached, openat2
+from mpserve.mounts import Mounts
 from mpserve.protocol.message import FileSpan
 from mpserve.protocol.representation import Outcome, Resource
 from mpserve.protocol.target import Target
@@ -26,7 +28,7 @@ from mpserve.scoreboard import ANSWERS, CELL
 from mpserve.states import State
 from mpserve.transport import Transport
 from tests.descriptors import open_descriptors
-from tests.dialogue import Dialogue, FakeService, dialogue_with, statuses
+from tests.dialogue import Dialogue, FakeService, FakeTime, dialogue_with, statuses
 
 needs_resolve_cached = pytest.mark.skipif(
     not have_resolve_cached(), reason="this kernel always asks the file system"
@@ -370,6 +372,71 @@ def test_a_file_that_shrinks_while_it_is_sent_ends_the_connection(
 
     assert dialogue.state is State.CLOSED
     assert "shrank" in dialogue.service.complaints[0]
+    assert dialogue.service.counters.cells[CELL["files_changed"]] == 1
+
+
+def overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"other")
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def replace(path: Path) -> None:
+    path.with_name("new").write_bytes(b"other")
+    path.with_name("new").rename(path)
+
+
+@pytest.fixture
+def settled(dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch) -> Dialogue:
+    """A server whose clock is ahead, so that its files are old, and that may look at them."""
+    monkeypatch.setattr("mpserve.loop.time", FakeTime())
+    monkeypatch.setattr(Mounts, "tell", lambda *_: True)
+    dialogue.turn()
+    return dialogue
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["made", "repeated"])
+@pytest.mark.parametrize("change", [overwrite, partial(os.truncate, length=2 << 20)])
+def test_of_a_file_that_is_overwritten_while_it_is_sent_no_answer_is_complete(
+    settled: Dialogue, root: Path, change: Callable[[Path], None], again: bool
+) -> None:
+    request = GET.replace(b"a.txt", b"big")
+    if again:
+        settled.ask(request)
+    settled.say(request)
+    change(root / "big")
+    octets = settled.heard_out()
+
+    assert settled.state is State.CLOSED
+    assert 0 < len(octets.partition(b"\r\n\r\n")[2]) < 4 << 20
+    assert "while it was sent" in settled.service.complaints[0]
+    assert settled.service.counters.cells[CELL["files_changed"]] == 1
+
+
+@pytest.mark.parametrize("change", [append, replace, Path.unlink, partial(os.chmod, mode=0o600)])
+def test_what_leaves_the_old_octets_as_they_are_does_not_cut_an_answer(
+    settled: Dialogue, root: Path, change: Callable[[Path], None]
+) -> None:
+    settled.say(GET.replace(b"a.txt", b"big"))
+    change(root / "big")
+    octets = settled.heard_out()
+
+    assert octets.partition(b"\r\n\r\n")[2] == b"0123456789abcdef" * (1 << 18)
+    assert (settled.state, settled.service.complaints) == (State.IDLE, [])
+
+
+def test_where_looking_may_wait_for_another_machine_nobody_looks(
+    settled: Dialogue, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mounts, "tell", lambda *_: False)
+    settled.say(GET.replace(b"a.txt", b"big"))
+    overwrite(root / "big")
+
+    assert len(settled.heard_out().partition(b"\r\n\r\n")[2]) == 4 << 20
 
 
 def test_without_memory_for_an_answer_the_client_is_told_to_come_back(

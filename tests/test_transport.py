@@ -37,6 +37,7 @@ Pair = tuple[Transport, socket.socket]
 class File:
     fd: int
     warm: tuple[int, int, float] = (0, 1 << 62, math.inf)
+    sight: tuple[int, int, int, int, int] | None = None
 
 
 @pytest.fixture

@@ -73,6 +73,8 @@ class OpenFile(Protocol):
 
     # The first octet and the end of what is in memory, and until when that is believed (monotonic seconds).
     warm: tuple[int, int, float]
+    # Its device, inode, size, mtime and ctime (ns) when its octets were promised; None: nobody looks again.
+    sight: tuple[int, int, int, int, int] | None
 
 
 @dataclass(slots=True)

@@ -18,6 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mpserve.mounts import Mounts
+from mpserve.witness import KEPT_AFTER
 from tests.harness.server import Server
 from tests.harness.strace import needs_strace, traced
 from tests.harness.until import until
@@ -128,6 +130,27 @@ def test_who_reads_slowly_but_reads_gets_it_all(serve: Serve, root: Path) -> Non
 
     assert unhurried < 100_000
     assert body == whole
+
+
+def test_a_file_that_is_overwritten_while_it_is_sent_is_never_received_whole(
+    serve: Serve, root: Path
+) -> None:
+    path = root / "large"
+    path.write_bytes(bytes(16 << 20))
+    if not Mounts().tell(path.stat().st_dev):
+        pytest.skip("nobody looks at the files of such a file system")
+    assert until(lambda: time.time() - path.stat().st_ctime > KEPT_AFTER)
+    server = serve("--workers", "1", "--access-log", "off")
+    with reader(server, request("/large", "Connection: close")) as client:
+        begun = client.recv(1000)
+        with path.open("r+b") as file:
+            file.write(b"\1" * (16 << 20))
+        with pytest.raises(ConnectionResetError):
+            hear(client)
+    server.wait_for_line("a file was overwritten while it was sent")
+
+    assert begun.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert content(server, "/large") == b"\1" * (16 << 20)
 
 
 def long_field(octets: int) -> bytes:
