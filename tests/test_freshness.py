@@ -641,7 +641,7 @@ def test_a_change_between_a_request_and_its_answer_is_seen(root: Path, serve: Se
         dialogue.client.sendall(head("/a.txt"))
         service.loop.again(lambda: None)
         service.loop.turn(change_and_answer)
-        answer = dialogue.heard()
+        answer = dialogue.heard_out()
 
     assert answer.endswith(b"\r\n\r\nnew")
 

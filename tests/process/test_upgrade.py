@@ -212,7 +212,7 @@ def hanging(root: Path, code: Path) -> Iterator[Server]:
         server = Upgradable(root, code, "--workers", "1")
         server.start()
     try:
-        spoil(code, "respond.py", "\nwhile True:\n    pass\n")
+        spoil(code, "respond.py", "\nimport time\ntime.sleep(3600)\n")
         server.signal(signal.SIGUSR2)
         yield server
     finally:
