@@ -34,7 +34,7 @@ MOST_READINGS: Final = 3
 OVERHEAD: Final = 3000
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Finding:
     """What the file system had to say of a target: all for which the disk may have to be waited for."""
 
@@ -145,10 +145,11 @@ class FileCache:
     def _watch(self, finding: Finding) -> None:
         """Let it be noticed if a large file is overwritten while it is sent, where to look never waits."""
         found, sight = finding.resource, finding.sight
-        if isinstance(found, Found) and sight is not None and self._mounts.tell(sight[0]):
-            source = found.representations[0].source
-            if isinstance(source, files.File):
-                source.sight = sight
+        if not isinstance(found, Found) or sight is None:
+            return
+        source = found.representations[0].source
+        if isinstance(source, files.File) and self._mounts.tell(sight[0]):
+            source.sight = sight
 
     def _to_hold(self, opened: Resource, resource: Resource) -> files.File | None:
         """The file of `opened`, if it is to stay open although `resource` may have its content in memory."""

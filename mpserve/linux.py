@@ -110,7 +110,8 @@ def file_system(fd: int) -> int:
 def has_no_disk(fd: int) -> bool:
     """Whether all that is in the file system of `fd` is in memory."""
     try:
-        return file_system(fd) in _DISKLESS
+        # What has a device has a disk, and this question is the cheaper one.
+        return not os.major(os.fstat(fd).st_dev) and file_system(fd) in _DISKLESS
     except OSError:
         return False
 

@@ -13,7 +13,6 @@ Where there is no openat2, a walk from descriptor to descriptor that follows no 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -109,19 +108,15 @@ class Tree:
 
     def _open_cached(self, path: bytes, flags: int, resolve: int) -> int:
         """A descriptor of `path`, if the kernel knows the way without asking the file system."""
-        with contextlib.suppress(BlockingIOError):
-            return openat2(self.fd, path, flags, resolve | RESOLVE_CACHED)
-        if has_no_disk(self.fd):  # then nothing waits that stays in it
-            with contextlib.suppress(BlockingIOError):
-                return self._open_here(path, flags, resolve)
-        raise WouldWait
-
-    def _open_here(self, path: bytes, flags: int, resolve: int) -> int:
-        """A descriptor of `path`, if the way to it stays in the file system of the root."""
         try:
+            return openat2(self.fd, path, flags, resolve | RESOLVE_CACHED)
+        except BlockingIOError as error:
+            if not has_no_disk(self.fd):
+                raise WouldWait from error
+        try:  # nothing waits that stays in it
             return openat2(self.fd, path, flags, resolve | RESOLVE_NO_XDEV)
         except OSError as error:
-            if error.errno == errno.EXDEV:
+            if error.errno in _UNDECIDED:
                 raise WouldWait from error
             raise
 
