@@ -9,8 +9,9 @@ import select
 import socket
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,18 @@ def polled_by(pid: int, port: int) -> set[str]:
     """Those of them that are in the epoll of a process, by the kernel's word."""
     found = set()
     for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-        for number in re.findall(r"^tfd: +(\d+)", info.read_text(), re.MULTILINE):
-            found.add(os.readlink(f"/proc/{pid}/fd/{number}")[len("socket:[") : -1])
+        for number in re.findall(r"^tfd: +(\d+)", unless_gone(info.read_text), re.MULTILINE):
+            link = unless_gone(partial(os.readlink, f"/proc/{pid}/fd/{number}"))
+            found.add(link[len("socket:[") : -1])
     return found & listening_at(port)
+
+
+def unless_gone(read: Callable[[], str]) -> str:
+    """What `read` reads; "" where a connection has ended meanwhile."""
+    try:
+        return read()
+    except FileNotFoundError:
+        return ""
 
 
 @pytest.mark.slow
