@@ -85,7 +85,9 @@ def present(wanted: list[str], results: Results) -> tuple[str, ...]:
 
 def settings(options: argparse.Namespace, processors: machine.Processors) -> dict[str, str]:
     """How it was measured, in words."""
+    before = {"before": options.before} if options.before else {}
     return {
+        **before,
         "rounds": f"{options.rounds}, interleaved, a fresh server for each; medians are shown",
         "each": f"{options.seconds} s after {options.warm_up} s of warm-up",
         "connections": str(options.connections),

@@ -1,4 +1,4 @@
-"""docs/performance.md and its picture, made from docs/performance.json."""
+"""docs/performance.md and its picture, made from docs/performance.json and docs/before.json."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from loadtests.benchmark.results import Results, load
 
 DOCS = Path(__file__).parents[2] / "docs"
 JSON = DOCS / "performance.json"
+EARLIER = "before.json"  # a run with --before; there need not be one
 
 BEGIN = "<!-- begin: written by `scripts/benchmark --docs` from performance.json -->"
+BEGIN_EARLIER = "<!-- begin: written by `scripts/benchmark --docs` from before.json -->"
 END = "<!-- end -->"
 
 # What a new performance.md says around the figures.
@@ -25,9 +27,12 @@ class FrameError(Exception):
     """A page has lost the marks between which the figures stand."""
 
 
-def contents(results: Results, before: str) -> dict[str, str]:
-    """File name → text. What people wrote around the figures in `before` stays."""
-    made = {"performance.md": within(before or FRAME, figures(results))}
+def contents(results: Results, text: str, earlier: Results | None = None) -> dict[str, str]:
+    """File name → text. What people wrote around the figures in `text` stays."""
+    text = within(text or FRAME, figures(results))
+    if earlier is not None:
+        text = within(text, report.change(earlier), begin=BEGIN_EARLIER)
+    made = {"performance.md": text}
     if results.workloads(False):
         made["performance.svg"] = picture.draw(results)
     return made
@@ -49,9 +54,10 @@ def within(text: str, new: str, *, begin: str = BEGIN, name: str = "performance.
 
 def outdated(folder: Path = DOCS) -> dict[Path, str]:
     """The documents that are not what the JSON says, and what they should be."""
-    text = folder / "performance.md"
-    before = text.read_text(encoding="utf-8") if text.exists() else ""
-    made = contents(load(folder / JSON.name), before)
+    page = folder / "performance.md"
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    kept = folder / EARLIER
+    made = contents(load(folder / JSON.name), text, load(kept) if kept.exists() else None)
     return {
         folder / name: content
         for name, content in made.items()

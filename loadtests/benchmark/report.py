@@ -17,6 +17,9 @@ from loadtests.benchmark.workloads import WORKLOADS
 
 GOAL = 0.95  # of the best of the others, in every workload
 
+# What is said of a run that compares with another commit.
+TOLD_OF_CHANGE = ("taken", "processor", "before", "rounds", "each")
+
 Cell = Callable[[Timed], str]
 Ratios = dict[str, Callable[[str, bool], float | None]]
 
@@ -79,6 +82,14 @@ def ratio_text(ratio: float | None) -> str:
 
 def processor_cell(row: Timed) -> str:
     return figure(row.middle("processor_us"))
+
+
+def change(results: Results) -> str:
+    """What a request costs beside what it cost at another commit, as a paragraph and a table."""
+    said = {"taken": results.taken, **results.machine, **results.settings}
+    told = "; ".join(f"{name}: {value}" for name, value in said.items() if name in TOLD_OF_CHANGE)
+    rows = matrix(results, False, processor_cell, {"to before": results.change})
+    return "\n".join([f"µs per request, access log off. {told}.", "", *rows, ""])
 
 
 def rate_cell(row: Timed) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.benchmark import documents
-from loadtests.benchmark.documents import BEGIN, END, FrameError
+from loadtests.benchmark.documents import BEGIN, BEGIN_EARLIER, END, FrameError
 from loadtests.benchmark.results import save
 from tests.benchmark.examples import results
 
@@ -48,3 +48,19 @@ def test_documents_that_say_something_else_are_named(tmp_path: Path) -> None:
     named = {path.name for path in documents.outdated(tmp_path)}
 
     assert {"performance.md", "performance.svg"} == named
+
+
+def test_what_it_cost_at_another_commit_stands_in_a_place_of_its_own(tmp_path: Path) -> None:
+    save(results(), tmp_path / "performance.json")
+    save(results(), tmp_path / "before.json")
+    page = tmp_path / "performance.md"
+    page.write_text(f"{BEGIN}\n{END}\nthen\n{BEGIN_EARLIER}\n{END}\nlast\n", encoding="utf-8")
+    for path, content in documents.outdated(tmp_path).items():
+        path.write_text(content, encoding="utf-8")
+    of_now, then = page.read_text(encoding="utf-8").split("\nthen\n")
+
+    assert "### Processor time per request" in of_now
+    assert then.startswith(f"{BEGIN_EARLIER}\n\nµs per request, access log off. taken: ")
+    assert "| to before |" in then
+    assert then.endswith(f"{END}\nlast\n")
+    assert {} == documents.outdated(tmp_path)
