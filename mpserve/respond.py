@@ -38,8 +38,7 @@ STATUS_OF = {
     Outcome.LEASED: 503,
     Outcome.OUT_OF_REACH: 503,
     Outcome.FAILED: 500,
-    # Not 308: none but GET and HEAD come here, and there are clients that do not follow it.
-    Outcome.NO_SLASH: 301,
+    Outcome.NO_SLASH: 308,
 }
 
 # Descriptors are given back within moments of being short.

@@ -170,7 +170,7 @@ CHANGES = {
         "/a.txt",
         200,
         then(lambda root: (root / "a.txt").unlink(), lambda root: (root / "a.txt").mkdir()),
-        301,
+        308,
     ),
     "a file becomes a FIFO": Change(
         "/a.txt",
@@ -298,7 +298,7 @@ CHANGES = {
         403,
     ),
     "a missing file appears as a directory": Change(
-        "/missing", 404, lambda root: (root / "missing").mkdir(), 301
+        "/missing", 404, lambda root: (root / "missing").mkdir(), 308
     ),
     "what is missing below a file appears": Change(
         "/a.txt/b",
@@ -363,21 +363,21 @@ CHANGES = {
         "/empty/", 200, lambda root: write(root / "empty/x", b""), 200, LISTING, kept=False
     ),
     "a directory that was asked for without its slash becomes a file": Change(
-        "/empty", 301, lambda root: become_a_file(root / "empty"), 200
+        "/empty", 308, lambda root: become_a_file(root / "empty"), 200
     ),
     "a directory that was asked for without its slash becomes another": Change(
         "/docs",
-        301,
+        308,
         then(
             lambda root: swap(root / "docs", root / "empty"), lambda root: (root / "docs").rmdir()
         ),
         404,
     ),
     "a directory that was asked for without its slash is gone": Change(
-        "/docs", 301, lambda root: shutil.rmtree(root / "docs"), 404
+        "/docs", 308, lambda root: shutil.rmtree(root / "docs"), 404
     ),
     "a directory that was asked for without its slash is moved out of the root": Change(
-        "/docs", 301, lambda root: hide(root / "docs"), 404
+        "/docs", 308, lambda root: hide(root / "docs"), 404
     ),
 }
 

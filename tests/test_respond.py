@@ -230,7 +230,7 @@ def test_a_directory_without_its_slash_redirects_to_it(path: bytes, expected: by
     response = answer(path=path)
 
     about = {name: value for name, value in ABOUT_ERRORS.items() if name != b"cache-control"}
-    assert summary(response) == (301, {**about, b"location": expected}, page(301))
+    assert summary(response) == (308, {**about, b"location": expected}, page(308))
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ OPERATORS = b"Server: apache\r\nX-Frame-Options: DENY\r\nCache-Control: no-cache
         pytest.param(200, b"GET", b"/loose/", {}, id="a listing"),
         pytest.param(204, b"OPTIONS", b"*", {}, id="options"),
         pytest.param(304, b"GET", b"/a.txt", {"if_none_match": b"*"}, id="not modified"),
-        pytest.param(301, b"GET", b"/docs", {}, id="a redirect"),
+        pytest.param(308, b"GET", b"/docs", {}, id="a redirect"),
         pytest.param(403, b"GET", b"/secret.txt", {}, id="forbidden"),
         pytest.param(404, b"GET", b"/nothing", {}, id="missing"),
         pytest.param(405, b"POST", b"/a.txt", {}, id="method not allowed"),

@@ -206,7 +206,7 @@ def test_what_comes_through_a_proxy_is_what_was_served(front: Front) -> None:
 def test_a_redirect_stays_on_the_proxy(front: Front) -> None:
     answer = front.ask("/folder")
 
-    assert (answer.status, answer.headers["Location"]) == (301, "/folder/")
+    assert (answer.status, answer.headers["Location"]) == (308, "/folder/")
 
 
 # Over TCP, where connections are told apart by their ports.

@@ -90,7 +90,7 @@ def test_what_is_no_file_has_no_content_and_holds_nobody_up(
     statuses = {name: ask(server, f"/{name}")[9:12] for name in (*names, "dir", "hello.txt")}
 
     assert statuses.pop("hello.txt") == b"200"
-    assert statuses.pop("dir") == b"301"
+    assert statuses.pop("dir") == b"308"
     assert set(statuses.values()) == {b"404"}
 
 
