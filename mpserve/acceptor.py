@@ -98,6 +98,7 @@ class Acceptor:
         self._row = row
         self._slot = slot = row["slot"]
         # A shared socket is everybody's: who has accepted from it goes to the end of the queue.
+        self._shared = {each.of_slot(slot).fileno() for each in listeners if each.shared}
         self._own = {each.of_slot(slot).fileno() for each in listeners if not each.shared}
         self._listening: dict[int, socket.socket] = {
             sock.fileno(): sock for listener in listeners for sock in listener.sockets
@@ -107,6 +108,7 @@ class Acceptor:
             sock: (int(sock.family), int(sock.type), sock.proto)
             for sock in self._listening.values()
         }
+        self._helped: set[int] = set()  # siblings' listeners that woke us since the last sweep
         self._last_call = LastCall(self._listening.values())
         self._stance = APART
         self._turn = 0.0  # the turn (monotonic seconds) in which `_taken` connections were accepted
@@ -171,10 +173,13 @@ class Acceptor:
         self._start(visitors)
 
     def sweep(self) -> None:
-        """Accept what no event told us of."""
+        """Accept what no event told us of, and step back from the siblings' slots that we were asked about."""
         if self._stance is POLLING:
             for sock in self._listening.values():
                 self._accept_many(sock, ACCEPT_OWN)
+            for fd in self._helped:
+                self._step_back(fd)
+            self._helped.clear()
         elif self._stance is FULL:
             self._loop.again(self._make_room)
 
@@ -186,8 +191,14 @@ class Acceptor:
         """A connection waits in the slot of a sibling that is not idle."""
         accepted = self._accept_many(self._listening[fd], 1)
         self._row.cells[ACCEPTED_FOREIGN] += accepted
+        if fd in self._shared:
+            self._step_back(fd)
+        else:  # once for all who come until the next sweep: it takes two system calls
+            self._helped.add(fd)
+
+    def _step_back(self, fd: int) -> None:
+        """Go to the end of the kernel's queue of waiters, so that others, and the owner, are asked first."""
         if self._stance is POLLING:
-            # Back to the end of the kernel's queue of waiters, so that the owner is asked first.
             self._loop.remove(fd)
             self._poll(fd)
 

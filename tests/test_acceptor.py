@@ -267,3 +267,18 @@ def test_who_is_turned_away_hears_what_the_method_allows(
         head, _, page = theirs.recv(4096).partition(b"\r\n\r\n")
 
     assert (b"503" in head, bool(page)) == (True, content)
+
+
+def test_a_worker_steps_back_from_a_siblings_slot_once_for_all_who_came(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polled: list[int] = []
+    monkeypatch.setattr(Acceptor, "_poll", lambda _, fd: polled.append(fd))
+    siblings = door.listener.sockets[1].fileno()
+    for _ in range(3):
+        door.acceptor.on_foreign_listener(siblings)
+    before = list(polled)
+    door.acceptor.sweep()
+    door.acceptor.sweep()
+
+    assert ([], [siblings]) == (before, polled)
