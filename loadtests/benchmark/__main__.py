@@ -17,6 +17,7 @@ from loadtests.benchmark import (
     kin,
     machine,
     memory,
+    network,
     report,
     scale,
     slots,
@@ -83,7 +84,9 @@ def present(wanted: list[str], results: Results) -> tuple[str, ...]:
     return tuple(name for name in wanted if peers.available(name))
 
 
-def settings(options: argparse.Namespace, processors: machine.Processors) -> dict[str, str]:
+def settings(
+    options: argparse.Namespace, processors: machine.Processors, where: str
+) -> dict[str, str]:
     """How it was measured, in words."""
     before = {"before": options.before} if options.before else {}
     return {
@@ -93,6 +96,7 @@ def settings(options: argparse.Namespace, processors: machine.Processors) -> dic
         "connections": str(options.connections),
         "workers": "1",
         "placement": str(processors),
+        "network": where,
     }
 
 
@@ -103,7 +107,7 @@ def measure(options: argparse.Namespace) -> Results:
     results = Results(
         machine.now(),
         machine.describe(f"wrk {client.version()}", kin.describe(python)),
-        settings(options, processors),
+        settings(options, processors, network.leave_for_own()),
         {},
     )
     results.notes += machine.disturbance()
