@@ -172,7 +172,10 @@ def test_a_log_that_is_cut_off_in_place_has_no_hole(serve: Serve, logs: Path) ->
 
     assert clients.lost == []
     assert b"\0" not in log.read_bytes()
-    assert set(clients.answered[first + CLIENTS :]) <= set(targets_in(log))
+    # Of each client the line of one answer may have been written before the cut, and the client tells of it
+    # later, perhaps when the others have had many.
+    unlogged = set(clients.answered[first:]) - set(targets_in(log))
+    assert len(unlogged) <= CLIENTS < len(clients.answered) - first
     assert len(set(targets_in(copy, log))) == len(targets_in(copy, log))
 
 
