@@ -18,6 +18,7 @@ from tests.harness import corpus
 CASES = cases()
 MET = Outcome.MET
 HASTE = 0.1  # seconds, where a wrong server may never answer
+PATIENCE = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,12 @@ def test_a_case_is_not_met_by_a_wrong_server(
         target = Target("127.0.0.1", server.port, root, HASTE, known_facts=facts)
         result = case.run(target)
         if result.outcome is Outcome.NOT_APPLICABLE:  # it is asked of strict servers only
-            result = case.run(replace(target, strict_static=True))
+            target = replace(target, strict_static=True)
+            result = case.run(target)
+        if (
+            result.outcome is Outcome.MET
+        ):  # an answer that comes late, on a busy machine, may pass for none
+            result = case.run(replace(target, timeout=PATIENCE))
 
     assert result.outcome == Outcome.UNMET
 
