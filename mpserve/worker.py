@@ -220,19 +220,21 @@ class Worker:
         """Take what has connected, and close our copies of the listening sockets."""
         if self.acceptor.closed:
             return
-        try:
-            self.acceptor.close()
-            if self.refuge is not None:
-                self.refuge.take()
-        finally:  # whatever goes wrong, a worker that has nothing left to do does not stay
-            self._leave_when_done()
+        self.acceptor.close()
+        if self.refuge is not None:
+            self.refuge.take()
 
     # Events
 
     def end_turn(self) -> None:
-        """Let go of what this turn has left for others to do."""
+        """Let go of what this turn has left for others to do, and leave if nothing is left for us.
+
+        Not sooner: who has just been let in is no connection yet, and is answered at the end of the turn.
+        """
         self.readahead.end_turn(busy=self.loop.busy)
         self.log.flush()
+        if self.draining and not self.connections and self.acceptor.closed:
+            self.loop.stop()
 
     def on_signal(self, _mask: int) -> None:
         """The wake-up pipe is readable: a handler has noted a signal."""
@@ -288,7 +290,6 @@ class Worker:
         self.connections.discard(connection)
         if self.acceptor.full:
             self.acceptor.look()
-        self._leave_when_done()
 
     def relieve(self) -> None:
         """Descriptors are short: let go of all that are only kept in case they are wanted again."""
@@ -395,7 +396,3 @@ class Worker:
         return affordable_connections(
             self.config.max_connections, limit, open_files() + 4 * caches.files
         )
-
-    def _leave_when_done(self) -> None:
-        if self.draining and not self.connections and self.acceptor.closed:
-            self.loop.stop()
