@@ -138,6 +138,30 @@ def test_connections_that_wait_in_a_dead_workers_queue_are_served(serve: Serve) 
     assert all(got.endswith(b"\r\n\r\nhello\n") for got in answers)
 
 
+def polled(pid: int) -> int:
+    """How many descriptors are in the epolls of a process."""
+    return sum(path.read_text().count("tfd:") for path in Path(f"/proc/{pid}/fdinfo").iterdir())
+
+
+def test_who_is_let_in_last_is_answered_whole(serve: Serve, root: Path) -> None:
+    server = serve("--workers", "1", "--max-connections", "1")
+    (worker,) = server.workers()
+    before = polled(worker)
+    with connect(server) as first, connect(server) as last:
+        first.sendall(REQUEST[:9])
+        assert until(lambda: polled(worker) == before + 1)
+        last.sendall(REQUEST.replace(b"hello.txt", b"big"))
+        assert until(lambda: polled(worker) == before)  # it is full, and leaves its listener alone
+        os.kill(worker, signal.SIGSTOP)
+        first.close()
+        os.kill(worker, signal.SIGTERM)
+        os.kill(worker, signal.SIGCONT)
+        with last.makefile("rb") as stream:
+            octets = stream.read()
+
+    assert octets.partition(b"\r\n\r\n")[2] == (root / "big").read_bytes()
+
+
 def test_a_stopped_worker_holds_up_nobody(serve: Serve) -> None:
     server = serve("--workers", "2")
     stopped = server.workers()[0]
