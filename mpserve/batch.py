@@ -22,7 +22,7 @@ from mpserve.counters import Counters
 from mpserve.filecache import FileCache, read_spans
 from mpserve.logformat import ABSENT, SAID, Layout
 from mpserve.loop import Loop
-from mpserve.memo import MOST_IGNORED, Memo, Parts, Prepared, own_fields, reduce, split
+from mpserve.memo import MOST_IGNORED, Memo, Parts, Prepared, own_fields, split
 from mpserve.protocol.http1 import Http1Protocol
 from mpserve.protocol.message import About, FileSpan, Piece, Request
 from mpserve.readahead import is_known_warm
@@ -163,10 +163,11 @@ class Batch:
 
     def keep(self, octets: bytes, made: Made) -> None:
         """Keep what the long way has made of the head `octets`, if it is one that may be repeated."""
-        if made.witnesses is None or not self._memo.keeps or not self._may_repeat(octets, made):
+        if made.witnesses is None or not self._memo.keeps:
             return
-        fields = _kept_fields(octets, made.request.fields)
-        if fields is None:
+        parts = split(octets, MOST_IGNORED)
+        fields = _kept_fields(parts, made.request.fields)
+        if fields is None or not self._may_repeat(octets, parts, made):
             return
         request = dataclasses.replace(made.request, fields=fields)
         content = read_spans(made.content, made.witnesses)
@@ -181,14 +182,14 @@ class Batch:
             ),
         )
 
-    def _may_repeat(self, octets: bytes, made: Made) -> bool:
+    def _may_repeat(self, octets: bytes, parts: Parts, made: Made) -> bool:
         """Whether all there is to know about the request is in its head, and every limit is kept."""
         request = made.request
         if not octets.startswith(b"%b\r\n" % request.line):
             return False
         if request.method not in (b"GET", b"HEAD") or request.fields.keys() & NOT_IN_THE_HEAD:
             return False
-        lines = reduce(octets).count(b"\r\n") - 2 + MOST_IGNORED
+        lines = b"".join(parts[::3]).count(b"\r\n") - 2 + MOST_IGNORED
         return lines <= self._limits.fields
 
     def answer(self) -> None:
@@ -367,12 +368,12 @@ class Batch:
                 connection.poll()
 
 
-def _kept_fields(octets: bytes, fields: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
-    """Of `fields`, those that the log prints and the key of the head `octets` holds.
+def _kept_fields(parts: Parts, fields: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
+    """Of `fields`, those that the log prints and the key of a head of these `parts` holds.
 
     The ignored ones are each client's own. None: which is which cannot be told.
     """
-    own = own_fields(split(octets, MOST_IGNORED))
+    own = own_fields(parts)
     if own is None:
         return None
     kept = {}

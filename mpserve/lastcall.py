@@ -35,9 +35,8 @@ class LastCall:
     """A socket to the kernel, opened early: a confined process may make none."""
 
     def __init__(self, listening: Iterable[socket.socket]) -> None:
-        self._ports: dict[
-            int, set[int]
-        ] = {}  # by the family that their connections are listed under
+        # By the family that their connections are listed under.
+        self._ports: dict[int, set[int]] = {}
         for each in listening:
             if each.family != socket.AF_UNIX:
                 self._ports.setdefault(each.family, set()).add(each.getsockname()[1])

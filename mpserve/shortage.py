@@ -24,9 +24,7 @@ class Shortage:
     def __init__(self, loop: Loop, patience: float, make_room: Callable[[], None]) -> None:
         self._loop = loop
         self._patience = patience  # seconds
-        self._make_room = (
-            make_room  # called before others try, and when nobody's request is in hand
-        )
+        self._make_room = make_room  # before others try, and when nobody's request is in hand
         self._waiting: dict[Callable[[], None], float] = {}  # until then, monotonic seconds
         self._in_vain = 0  # tries of this round
 

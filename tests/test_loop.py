@@ -107,6 +107,16 @@ def test_a_periodic_call_comes_when_it_is_due_and_not_before(loop: Loop) -> None
     assert (0, 1, True) == (at_once, len(calls), calls[0] - started >= 0.02)
 
 
+def working(clock: list[float], seconds: float, then: Callable[[], None]) -> Callable[[], None]:
+    """A call that takes so long by the clock."""
+
+    def call() -> None:
+        clock[0] += seconds
+        then()
+
+    return call
+
+
 def test_what_is_spread_takes_some_of_each_turn(
     loop: Loop, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,11 +124,7 @@ def test_what_is_spread_takes_some_of_each_turn(
     done: list[int] = []
 
     def work(number: int) -> Callable[[], None]:
-        def call() -> None:
-            clock[0] += 0.4 * SLICE
-            done.append(number)
-
-        return call
+        return working(clock, 0.4 * SLICE, lambda: done.append(number))
 
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     loop.add(pair[0].fileno(), select.EPOLLIN, lambda _mask: done.append(-1))
@@ -138,11 +144,7 @@ def test_what_takes_long_comes_after_the_others_and_takes_some_of_each_turn(
     done: list[int] = []
 
     def work(number: int) -> Callable[[], None]:
-        def call() -> None:
-            clock[0] += 0.6 * LONG_SLICE
-            done.append(number)
-
-        return call
+        return working(clock, 0.6 * LONG_SLICE, lambda: done.append(number))
 
     def ready(_mask: int) -> None:
         loop.after_others(first)

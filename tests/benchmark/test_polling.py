@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
 import select
 import socket
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,37 +22,12 @@ from mpserve.listeners import listen
 from mpserve.scoreboard import Scoreboard
 from tests.dialogue import FakeService
 from tests.harness import peers
+from tests.harness.polled import listening_at, polled_by
 from tests.harness.server import workers_of
 from tests.harness.until import until
 
 WORKERS = 3
-LISTENING = "0A"
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-
-
-def listening_at(port: int) -> set[str]:
-    """The inodes of the sockets that listen at a port of 127.0.0.1."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    rows = [line.split() for line in lines]
-    return {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == LISTENING}
-
-
-def polled_by(pid: int, port: int) -> set[str]:
-    """Those of them that are in the epoll of a process, by the kernel's word."""
-    found = set()
-    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-        for number in re.findall(r"^tfd: +(\d+)", unless_gone(info.read_text), re.MULTILINE):
-            link = unless_gone(partial(os.readlink, f"/proc/{pid}/fd/{number}"))
-            found.add(link[len("socket:[") : -1])
-    return found & listening_at(port)
-
-
-def unless_gone(read: Callable[[], str]) -> str:
-    """What `read` reads; "" where a connection has ended meanwhile."""
-    try:
-        return read()
-    except FileNotFoundError:
-        return ""
 
 
 @pytest.mark.slow
