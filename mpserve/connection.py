@@ -178,34 +178,21 @@ class Connection:
     # Called by the worker, by the loop and by the batch.
 
     def on_event(self, mask: int) -> None:
-        """The socket has become readable or writable."""
-        if self.state is not IDLE or mask & HUNG_UP:
-            if mask & READABLE:
-                self.readable = True
-            if self.state is SENDING:
-                self._service.loop.after_others(self.proceed)
-            else:
-                self.proceed()
-        elif mask & EPOLLIN:
-            # Between two requests: what comes is most often a head that has been seen before.
-            try:
-                octets = self.sock.recv(RECEIVE_SIZE)
-            except OSError:  # nothing after all, or worse: the long way finds out
-                self.readable = True
-                self.proceed()
-                return
-            # Short of what was asked for, it is all there is (epoll(7)): a later octet is a new event.
-            if len(octets) < RECEIVE_SIZE:
-                self._service.batch.add((self, octets))
-            else:
-                self.readable = True
-                self.take(octets)
+        """The socket has become readable or writable, and the batch has left it to us."""
+        if mask & READABLE:
+            self.readable = True
+        if self.state is SENDING:
+            self._service.loop.after_others(self.proceed)
+        else:
+            self.proceed()
 
     def take(self, octets: bytes) -> None:
         """IDLE: octets have come that the batch has no answer to. The long way."""
         if octets == EOF:
             self.close()
             return
+        # Short of what was asked for, it is all there is (epoll(7)): a later octet is a new event.
+        self.readable = len(octets) == RECEIVE_SIZE
         self.poll()
         end = octets.find(b"\r\n\r\n") + 4
         if end > 3 and not octets.startswith(b"\r"):  # empty lines before a head are none of it
@@ -519,9 +506,18 @@ class Connection:
             self.polled = True
             self.sock.setblocking(False)
             self._service.loop.add(self.sock.fileno(), EVENTS, self.on_event)
+            self._show()
+
+    def _show(self) -> None:
+        """Let the batch receive for us between two requests, and only then."""
+        if self.polled and self.state is IDLE:
+            self._service.batch.idle[self.sock.fileno()] = self
+        elif self.polled:
+            self._service.batch.idle.pop(self.sock.fileno(), None)
 
     def _enter(self, state: State, patience: float) -> None:
         self.state = state
+        self._show()
         self.deadline = self._service.loop.now + patience
 
     def close(self) -> None:
@@ -536,6 +532,7 @@ class Connection:
         if self.state is CLOSED:
             return
         self.state = CLOSED
+        self._show()
         self._service.wide -= self.transport.wide
         try:
             self._conclude()

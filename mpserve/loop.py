@@ -6,15 +6,17 @@ same `now`, so a request costs no system call for the time.
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from mpserve.protocol.grammar import http_date
 
+Event: TypeAlias = tuple[int, int]  # a descriptor, and what epoll says of it
 Handler = Callable[[int], None]
 
 # What nobody waits for may take so much of each turn (seconds),
@@ -37,11 +39,13 @@ class Loop:
 
     __slots__ = (
         "_again",
+        "_due",
         "_epoll",
         "_handlers",
         "_long",
         "_on_bug",
         "_periodic",
+        "_second",
         "_spread",
         "busy",
         "date_line",
@@ -56,12 +60,14 @@ class Loop:
         self._again: dict[Callable[[], None], None] = {}  # in order, and each but once
         self._long: OrderedDict[Callable[[], None], None] = OrderedDict()  # each but once
         self._periodic: list[Periodic] = []
+        self._due = math.inf  # monotonic seconds: the first of them
         self._spread: Iterator[Callable[[], None]] | None = None
         self._on_bug = on_bug  # called with the handler that raised, and what it raised
         self.running = True
         self.busy = False  # more than one event has come in this turn
         self.now = 0.0  # monotonic seconds
         self.wall = 0.0  # epoch seconds
+        self._second = -1  # of them: that of the Date
         self.date_line = b""  # the Date field line, remade once a second (RFC 9110 §6.6.1)
         self.read_clock()
 
@@ -94,7 +100,7 @@ class Loop:
 
     def every(self, interval: float, call: Callable[[], None]) -> None:
         """Call every `interval` seconds; in a busy or late loop, once for all that was missed."""
-        self._periodic.append(Periodic(interval, call, self.now + interval))
+        self._add_periodic(interval, call)
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call once, after `seconds`."""
@@ -103,8 +109,13 @@ class Loop:
             self._periodic.remove(periodic)
             call()
 
-        periodic = Periodic(seconds, once, self.now + seconds)
+        periodic = self._add_periodic(seconds, once)
+
+    def _add_periodic(self, interval: float, call: Callable[[], None]) -> Periodic:
+        periodic = Periodic(interval, call, self.now + interval)
         self._periodic.append(periodic)
+        self._due = min(self._due, periodic.due)
+        return periodic
 
     @property
     def spreading(self) -> bool:
@@ -123,26 +134,34 @@ class Loop:
         """Return from `run` at the end of this turn."""
         self.running = False
 
-    def run(self, after_events: Callable[[], None], after_turn: Callable[[], None]) -> None:
+    def run(
+        self,
+        receive: Callable[[list[Event]], list[Event]],
+        answer: Callable[[], None],
+        after_turn: Callable[[], None],
+    ) -> None:
         """Turn until `stop`; `after_turn` is called once at the end of each turn."""
         while self.running:
             try:
-                self.turn(after_events)
+                self.turn(receive, answer)
                 after_turn()
             except MemoryError as error:  # it may strike anywhere, also where nothing is guarded
                 self._on_bug(self.turn, error)
 
-    def turn(self, after_events: Callable[[], None]) -> None:
+    def turn(
+        self, receive: Callable[[list[Event]], list[Event]], answer: Callable[[], None]
+    ) -> None:
         """Wait for events, and handle each of them.
 
-        `after_events` is called when all of them have been handled, and again at the end.
+        `receive` takes those that it knows best, all of them together; the others are left to their handlers.
+        `answer` is called when all have been handled, and again at the end.
         """
         events = self._epoll.poll(self._wait())
         self.busy = len(events) > 1
         self.read_clock()
         again, self._again = self._again, {}
         handler_of = self._handlers.get
-        for fd, mask in events:
+        for fd, mask in receive(events):
             handler = handler_of(fd)
             if handler is None:  # an earlier event of this turn closed it
                 continue
@@ -150,18 +169,16 @@ class Loop:
                 handler(mask)
             except Exception as bug:  # noqa: BLE001  # a bug in one connection must not end the others
                 self._on_bug(handler, bug)
-        after_events()
+        answer()
         for call in again:
             self.guarded(call)
         if self._long:
             self._make_long()
-        for periodic in self._periodic.copy():
-            if periodic.due <= self.now:
-                periodic.due = self.now + periodic.interval
-                self.guarded(periodic.call)
+        if self._due <= self.now:
+            self._make_due()
         if self._spread is not None:
             self._make_some(self._spread)
-        after_events()
+        answer()
 
     def close(self) -> None:
         """Give up the epoll; the descriptors in it stay open."""
@@ -171,18 +188,18 @@ class Loop:
     def read_clock(self) -> None:
         """Note the time that this turn goes by."""
         self.now = time.monotonic()
-        wall = time.time()
-        if int(wall) != int(self.wall):
-            self.date_line = b"Date: %b\r\n" % http_date(int(wall))
-        self.wall = wall
+        self.wall = time.time()
+        if not self._second <= self.wall < self._second + 1:
+            self._second = int(self.wall)
+            self.date_line = b"Date: %b\r\n" % http_date(self._second)
 
     def _wait(self) -> float:
         """Seconds that this turn may sleep."""
         if self._again or self._long or self._spread is not None:
             return 0.0
-        if not self._periodic:
+        if self._due == math.inf:
             return -1.0
-        return max(0.0, min(periodic.due for periodic in self._periodic) - time.monotonic())
+        return max(0.0, self._due - time.monotonic())
 
     def guarded(self, call: Callable[[], None]) -> None:
         """Call, and keep a bug in there from ending what others are in the middle of."""
@@ -190,6 +207,14 @@ class Loop:
             call()
         except Exception as bug:  # noqa: BLE001  # as above
             self._on_bug(call, bug)
+
+    def _make_due(self) -> None:
+        """Make the calls whose time has come."""
+        for periodic in self._periodic.copy():
+            if periodic.due <= self.now:
+                periodic.due = self.now + periodic.interval
+                self.guarded(periodic.call)
+        self._due = min((periodic.due for periodic in self._periodic), default=math.inf)
 
     def _make_long(self) -> None:
         """Make the first of the calls that take long, as many as this turn has time for, but one at least."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import _socket
 from socket import MSG_DONTWAIT
 
+from mpserve.batch import NOT_POLLED
 from mpserve.connection import Connection, Service
 from mpserve.memo import Prepared
 from mpserve.transport import RECEIVE_SIZE
@@ -19,13 +20,12 @@ class Visitor:
     Who stays becomes a Connection.
     """
 
-    __slots__ = ("_service", "deadline", "peer", "polled", "sock")
+    __slots__ = ("_service", "deadline", "peer", "sock")
 
     def __init__(self, service: Service, sock: _socket.socket, peer: bytes) -> None:
         self._service = service
         self.sock = sock
         self.peer = peer
-        self.polled = False
         self.deadline = 0.0
 
     def __repr__(self) -> str:
@@ -38,16 +38,11 @@ class Visitor:
         except OSError:  # nothing yet; if worse, the next call tells
             self._stay().poll()
             return
-        if 0 < len(octets) < RECEIVE_SIZE:
-            self._service.batch.add((self, octets))
-        else:
-            self.take(octets)
+        self._service.batch.add((self, octets, NOT_POLLED))
 
     def take(self, octets: bytes) -> None:
         """The first octets are not a head that is known: the long way."""
-        connection = self._stay()
-        connection.readable = len(octets) == RECEIVE_SIZE
-        connection.take(octets)
+        self._stay().take(octets)
 
     def repeat(self, head: bytes, answer: Prepared, taken: int, rest: bytes = b"") -> None:
         """As a connection's."""

@@ -177,7 +177,7 @@ class Worker:
         self.row["state"] = State.SERVING
         self.row["heartbeat_ns"] = time.monotonic_ns()
         tell(Word.READY)
-        self.loop.run(self.batch.answer, self.end_turn)
+        self.loop.run(self.batch.receive, self.batch.answer, self.end_turn)
         for connection in list(self.connections):
             connection.reset()
         self.log.flush()

@@ -173,7 +173,7 @@ class FakeService:
         """Turn the loop without waiting."""
         for _ in range(times):
             self.loop.again(lambda: None)
-            self.loop.turn(self.batch.answer)
+            self.loop.turn(self.batch.receive, self.batch.answer)
 
 
 @dataclass

@@ -81,6 +81,7 @@ class Door:
         """Let what is due within `seconds` be done now."""
         for periodic in self.service.loop._periodic:
             periodic.due -= seconds
+        self.service.loop._due -= seconds
         self.service.turn(2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import select
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mpserve import loop as loop_module
-from mpserve.batch import LONGEST_HEAD, RUN_SIZE, Batch, Made, send_span
+from mpserve.batch import LONGEST_HEAD, NOT_POLLED, READY, RUN_SIZE, Batch, Made, send_span
 from mpserve.config import Config, load
 from mpserve.counters import Counters, place_of
 from mpserve.filecache import FileCache
@@ -21,6 +22,7 @@ from mpserve.memo import MOST_IGNORED, Prepared
 from mpserve.protocol.http1 import Http1Protocol
 from mpserve.protocol.message import FileSpan, Piece
 from mpserve.scoreboard import CELL, DURATIONS
+from mpserve.transport import RECEIVE_SIZE
 from mpserve.witness import Witness
 from tests.dialogue import PEER, FakeLog, FakeTime, re_raise
 from tests.fakes import FakeFile
@@ -54,7 +56,9 @@ class FakeConnection:
         self.sock: _socket.socket = ours
         self.peer = PEER
         self.deadline = 0.0
-        self.polled = polled
+        self.fd = ours.fileno() if polled else NOT_POLLED
+        if polled:
+            ours.setblocking(False)
         self.deeds: list[tuple[object, ...]] = []
         self.bug: Exception | None = None
 
@@ -155,10 +159,14 @@ class Stage:
         """Whether there is an answer to `octets`."""
         return self.batch._memo.find(octets) is not None
 
+    def bring(self, connection: FakeConnection, octets: bytes) -> None:
+        """Leave what has come on `connection` to the batch."""
+        self.batch.add((connection, octets, connection.fd))
+
     def say(self, octets: bytes, *, polled: bool = False) -> FakeConnection:
         """A connection on which `octets` have come, and the turn that follows."""
         connection = self.connection(polled=polled)
-        self.batch.add((connection, octets))
+        self.bring(connection, octets)
         self.batch.answer()
         return connection
 
@@ -189,7 +197,7 @@ def test_a_known_head_is_answered(stage: Stage) -> None:
 
 def test_nothing_is_answered_before_all_has_been_received(stage: Stage) -> None:
     connection = stage.connection()
-    stage.batch.add((connection, KNOWN))
+    stage.bring(connection, KNOWN)
     before = connection.heard(), list(connection.deeds)
     stage.batch.answer()
 
@@ -235,8 +243,8 @@ def test_what_is_known_is_answered_before_what_goes_the_long_way(stage: Stage) -
     unknown, known = stage.connection(), stage.connection()
     order: list[bytes] = []
     unknown.take = lambda octets: order.append(known.heard()[-5:])  # type: ignore[method-assign]
-    stage.batch.add((unknown, UNKNOWN))
-    stage.batch.add((known, KNOWN))
+    stage.bring(unknown, UNKNOWN)
+    stage.bring(known, KNOWN)
     stage.batch.answer()
 
     assert order == [b"hello"]
@@ -260,7 +268,7 @@ def test_the_date_is_that_of_the_turn(stage: Stage) -> None:
 def test_what_does_not_go_at_once_is_repeated(stage: Stage) -> None:
     connection = stage.connection()
     connection.fill()
-    stage.batch.add((connection, KNOWN))
+    stage.bring(connection, KNOWN)
     stage.batch.answer()
     ((_, *repeated),) = connection.deeds
 
@@ -272,7 +280,7 @@ def test_what_goes_in_part_is_repeated_from_there(stage: Stage) -> None:
     stage.learn(head(b"A: large"), b"x" * 60000)
     connection = stage.connection()
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20000)
-    stage.batch.add((connection, head(b"A: large")))
+    stage.bring(connection, head(b"A: large"))
     stage.batch.answer()
     ((deed, octets, _, taken, rest),) = connection.deeds
 
@@ -287,7 +295,7 @@ def test_what_goes_in_part_is_repeated_from_there(stage: Stage) -> None:
 def test_a_client_that_is_gone_is_left_to_the_long_way(stage: Stage) -> None:
     connection = stage.connection()
     connection.client.close()
-    stage.batch.add((connection, KNOWN))
+    stage.bring(connection, KNOWN)
     stage.batch.answer()
 
     assert [(deed, taken) for deed, _, _, taken, _ in connection.deeds] == [("repeat", 0)]
@@ -315,7 +323,6 @@ def span(tmp_path: Path) -> Iterator[FileSpan]:
 def polled_connection(stage: Stage, room: int) -> FakeConnection:
     """A connection that does not block, with about so much room for what is sent."""
     connection = stage.connection(polled=True)
-    connection.sock.setblocking(False)
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
     return connection
 
@@ -323,7 +330,7 @@ def polled_connection(stage: Stage, room: int) -> FakeConnection:
 def test_a_span_that_goes_at_once_is_sent_at_once(stage: Stage, span: FileSpan) -> None:
     stage.learn(head(b"A: large"), span)
     connection = polled_connection(stage, 1 << 20)
-    stage.batch.add((connection, head(b"A: large")))
+    stage.bring(connection, head(b"A: large"))
     stage.batch.answer()
     content = (bytes(range(256)) * 400)[256:100_000]
 
@@ -335,7 +342,7 @@ def test_a_span_that_goes_at_once_is_sent_at_once(stage: Stage, span: FileSpan) 
 def test_a_span_may_end_the_connection(stage: Stage, span: FileSpan) -> None:
     stage.learn(head(b"Connection: close", b"A: large"), span)
     connection = polled_connection(stage, 1 << 20)
-    stage.batch.add((connection, head(b"Connection: close", b"A: large")))
+    stage.bring(connection, head(b"Connection: close", b"A: large"))
     stage.batch.answer()
 
     assert connection.deeds == [("close",)]
@@ -344,7 +351,7 @@ def test_a_span_may_end_the_connection(stage: Stage, span: FileSpan) -> None:
 def test_a_span_that_goes_in_part_is_repeated_from_there(stage: Stage, span: FileSpan) -> None:
     stage.learn(head(b"A: large"), span)
     connection = polled_connection(stage, 20_000)
-    stage.batch.add((connection, head(b"A: large")))
+    stage.bring(connection, head(b"A: large"))
     stage.batch.answer()
     ((deed, octets, _, taken, rest),) = connection.deeds
 
@@ -366,7 +373,7 @@ def test_a_span_of_which_only_the_head_goes_is_repeated(
     monkeypatch.setattr(os, "sendfile", failing)
     stage.learn(head(b"A: large"), span)
     connection = polled_connection(stage, 1 << 20)
-    stage.batch.add((connection, head(b"A: large")))
+    stage.bring(connection, head(b"A: large"))
     stage.batch.answer()
     ((deed, _, _, taken, _),) = connection.deeds
 
@@ -387,11 +394,88 @@ def test_a_span_for_which_there_is_no_room_is_repeated(stage: Stage, span: FileS
     connection = polled_connection(stage, 1)
     connection.fill()
     connection.sock.setblocking(False)
-    stage.batch.add((connection, head(b"A: large")))
+    stage.bring(connection, head(b"A: large"))
     stage.batch.answer()
     ((deed, _, _, taken, _),) = connection.deeds
 
     assert (deed, taken) == ("repeat", 0)
+
+
+# --- What is received for all idle connections together -------------------------------------------
+
+
+def idle_connection(stage: Stage, octets: bytes) -> FakeConnection:
+    """A connection between two requests, on which `octets` have come."""
+    connection = stage.connection(polled=True)
+    stage.batch.idle[connection.fd] = connection
+    connection.client.sendall(octets)
+    return connection
+
+
+def test_who_is_idle_is_received_from_and_answered(stage: Stage) -> None:
+    first, second = (idle_connection(stage, octets) for octets in (KNOWN, UNKNOWN))
+    left = stage.batch.receive([(first.fd, READY), (second.fd, READY)])
+
+    assert (left, first.deeds, second.deeds) == ([], [], [("take", UNKNOWN)])
+    assert first.heard() == stage.head_of_answer() + b"hello"
+    assert first.deadline == stage.loop.now + KEEPALIVE
+
+
+def test_all_is_received_before_any_is_answered(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections = [idle_connection(stage, KNOWN) for _ in range(3)]
+    heard: list[bytes] = []
+    read = os.read
+
+    def noted(fd: int, size: int) -> bytes:
+        heard.extend(each.heard() for each in connections)
+        return read(fd, size)
+
+    monkeypatch.setattr(os, "read", noted)
+    stage.batch.receive([(each.fd, READY) for each in connections])
+
+    assert b"".join(heard) == b""
+    assert [each.heard()[-5:] for each in connections] == [b"hello"] * 3
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pytest.param(select.EPOLLOUT, id="there is room"),
+        pytest.param(READY | select.EPOLLRDHUP, id="the client sends no more"),
+        pytest.param(READY | select.EPOLLHUP | select.EPOLLERR, id="the client is gone"),
+        pytest.param(select.EPOLLIN, id="there is no room for an answer"),
+    ],
+)
+def test_what_else_is_to_be_said_of_one_who_is_idle_is_left(stage: Stage, mask: int) -> None:
+    connection = idle_connection(stage, KNOWN)
+
+    assert stage.batch.receive([(connection.fd, mask)]) == [(connection.fd, mask)]
+    assert (connection.heard(), connection.deeds) == (b"", [])
+
+
+def test_who_is_not_idle_is_left(stage: Stage) -> None:
+    connection = idle_connection(stage, KNOWN)
+    del stage.batch.idle[connection.fd]
+
+    assert stage.batch.receive([(connection.fd, READY)]) == [(connection.fd, READY)]
+    assert (connection.heard(), connection.deeds) == (b"", [])
+
+
+def test_who_has_sent_nothing_after_all_is_left(stage: Stage) -> None:
+    connection = idle_connection(stage, b"")
+
+    assert stage.batch.receive([(connection.fd, READY)]) == [(connection.fd, READY)]
+    assert connection.deeds == []
+
+
+def test_known_heads_with_more_behind_them_go_the_long_way_which_reads_on(stage: Stage) -> None:
+    octets = KNOWN * (RECEIVE_SIZE // len(KNOWN) + 1)
+    connection = idle_connection(stage, octets)
+    stage.batch.receive([(connection.fd, READY)])
+
+    assert connection.deeds == [("take", octets[:RECEIVE_SIZE])]
 
 
 # --- Freshness ------------------------------------------------------------------------------------
@@ -413,7 +497,7 @@ def test_witnesses_are_asked_after_all_has_been_received(stage: Stage) -> None:
     witness = FakeWitness()
     stage.learn(head(b"A: b"), b"old", witnesses=(witness,))
     connection = stage.connection()
-    stage.batch.add((connection, head(b"A: b")))
+    stage.bring(connection, head(b"A: b"))
     witness.agreeing = False
     stage.batch.answer()
 
@@ -517,7 +601,7 @@ def test_a_bug_in_one_does_not_end_the_others(stage: Stage, octets: bytes) -> No
     broken.bug = bug
     others = [stage.connection() for _ in range(2)]
     for connection in (others[0], broken, others[1]):
-        stage.batch.add((connection, octets))
+        stage.bring(connection, octets)
     stage.batch.answer()
     count = len(octets) // len(KNOWN)
 
@@ -536,10 +620,6 @@ def test_known_heads_that_come_together_are_answered_together(stage: Stage) -> N
     assert len(stage.logged()) == 3
 
 
-def test_a_connection_of_a_run_is_polled_once(stage: Stage) -> None:
-    assert stage.say(KNOWN * 3, polled=True).deeds == []
-
-
 @pytest.mark.parametrize(
     "rest",
     [
@@ -554,7 +634,7 @@ def test_a_connection_of_a_run_is_polled_once(stage: Stage) -> None:
 )
 def test_a_run_ends_where_something_else_comes(stage: Stage, rest: bytes) -> None:
     connection = stage.connection()
-    stage.batch.add((connection, KNOWN * 2 + rest))
+    stage.bring(connection, KNOWN * 2 + rest)
     before = list(connection.deeds)
     stage.batch.answer()
 
@@ -586,7 +666,7 @@ def test_a_run_has_its_limit(stage: Stage) -> None:
     stage.learn(large, b"x" * 60000)
     connection = stage.connection()
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
-    stage.batch.add((connection, large * 10))
+    stage.bring(connection, large * 10)
     stage.batch.answer()
     answered = RUN_SIZE // 60000 + 1
 
@@ -599,7 +679,7 @@ def test_a_run_ends_where_an_answer_does_not_hold_any_more(stage: Stage, known: 
     witness, stale = FakeWitness(), head(b"A: stale")
     stage.learn(stale, b"old", witnesses=(witness,))
     connection = stage.connection()
-    stage.batch.add((connection, KNOWN * known + stale + KNOWN + UNKNOWN))
+    stage.bring(connection, KNOWN * known + stale + KNOWN + UNKNOWN)
     witness.agreeing = False
     stage.batch.answer()
 
@@ -613,7 +693,7 @@ def test_what_does_not_go_of_a_run_is_repeated(stage: Stage) -> None:
     stage.learn(large, b"x" * 60000)
     connection = stage.connection()
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 100_000)
-    stage.batch.add((connection, KNOWN + large * 4 + UNKNOWN))
+    stage.bring(connection, KNOWN + large * 4 + UNKNOWN)
     stage.batch.answer()
     ((deed, octets, answer, taken, rest),) = connection.deeds
     heard = connection.heard()
@@ -635,7 +715,7 @@ def test_what_does_not_go_of_a_run_is_repeated(stage: Stage) -> None:
 def test_a_run_to_a_client_that_is_gone_is_left_to_the_long_way(stage: Stage) -> None:
     connection = stage.connection()
     connection.client.close()
-    stage.batch.add((connection, KNOWN * 3))
+    stage.bring(connection, KNOWN * 3)
     stage.batch.answer()
 
     assert [(*deed[:2], *deed[3:]) for deed in connection.deeds] == [
@@ -776,9 +856,9 @@ def test_all_is_forgotten_and_it_begins_again(stage: Stage) -> None:
 )
 def test_after_a_stop_all_goes_the_long_way(stage: Stage, octets: bytes) -> None:
     before, after = stage.connection(), stage.connection()
-    stage.batch.add((before, octets))
+    stage.bring(before, octets)
     stage.batch.stop()
-    stage.batch.add((after, octets))
+    stage.bring(after, octets)
     stage.learn(KNOWN, b"x")
     stage.batch.answer()
 
@@ -790,8 +870,8 @@ def test_after_a_stop_all_goes_the_long_way(stage: Stage, octets: bytes) -> None
 def test_a_bug_after_a_stop_does_not_end_the_others(stage: Stage) -> None:
     broken, other = stage.connection(), stage.connection()
     broken.bug = ValueError()
-    stage.batch.add((broken, KNOWN))
-    stage.batch.add((other, KNOWN))
+    stage.bring(broken, KNOWN)
+    stage.bring(other, KNOWN)
     stage.batch.stop()
     stage.batch.answer()
 
@@ -800,8 +880,8 @@ def test_a_bug_after_a_stop_does_not_end_the_others(stage: Stage) -> None:
 
 
 def test_its_repr_tells_what_waits(stage: Stage) -> None:
-    stage.batch.add((stage.connection(), KNOWN))
-    stage.batch.add((stage.connection(), KNOWN * 2))
+    stage.bring(stage.connection(), KNOWN)
+    stage.bring(stage.connection(), KNOWN * 2)
 
     assert repr(stage.batch).startswith("<Batch 2 arrived, <Memo <Generations 2+0, ")
 
@@ -812,7 +892,7 @@ def test_every_answer_that_has_gone_is_counted(stage: Stage) -> None:
     stage.learn(other)
     for _ in range(3):
         for octets in (KNOWN, KNOWN, other):
-            stage.batch.add((stage.connection(), octets))
+            stage.bring(stage.connection(), octets)
         stage.batch.answer()
     cells = stage.counters.cells
 

@@ -69,6 +69,17 @@ def test_a_request_is_answered_and_the_connection_waits_for_the_next(dialogue: D
     assert dialogue.state is State.IDLE
 
 
+def test_the_batch_receives_between_two_requests_and_only_then(dialogue: Dialogue) -> None:
+    idle, fd = dialogue.service.batch.idle, dialogue.connection.sock.fileno()
+    shown = [idle.get(fd)]
+    for octets in (GET, GET[:5], GET[5:-2] + b"Connection: close\r\n\r\n"):
+        dialogue.say(octets)
+        shown.append(idle.get(fd))
+
+    assert shown == [dialogue.connection, dialogue.connection, None, None]
+    assert (dialogue.state, idle) == (State.CLOSED, {})
+
+
 def test_requests_that_come_together_are_answered_in_order(dialogue: Dialogue) -> None:
     octets = dialogue.ask(GET + GET.replace(b"a.txt", b"none") + GET.replace(b"GET", b"HEAD"))
 
@@ -498,10 +509,10 @@ def test_a_client_that_resets_costs_a_log_line_and_nothing_else(root: Path) -> N
     connection = Connection(service, ours, b"192.0.2.1")
     connection.poll()
     client.sendall(GET.replace(b"a.txt", b"big"))
-    service.loop.turn(service.batch.answer)
+    service.turn()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
-    service.loop.turn(service.batch.answer)
+    service.turn()
     service.loop.close()
 
     assert connection.state is State.CLOSED

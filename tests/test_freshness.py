@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from mpserve import batch, connection, files, loop
 from mpserve.config import Site, load
 from mpserve.connection import Connection
+from mpserve.filecache import FileCache
 from mpserve.protocol.grammar import http_date
 from mpserve.protocol.representation import SETTLE_TIME, Resource
 from mpserve.protocol.target import Target
@@ -627,23 +628,26 @@ def test_a_change_is_seen_though_no_time_has_passed(
     assert len({first for first, *_ in answers}) == 3
 
 
-def test_a_change_between_a_request_and_its_answer_is_seen(root: Path, serve: Serve) -> None:
+def test_a_change_between_a_request_and_its_answer_is_seen(
+    root: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A turn receives first: what then happens may have come before the last request of the turn."""
     service = serve(root)
     for _ in range(2):
         ask(service, head("/a.txt"))
+    next_moment = FileCache.next_moment
+    changes = [b"new"]
 
-    def change_and_answer() -> None:
-        write(root / "a.txt", b"new")
-        service.batch.answer()
+    def change_and_go_on(cache: FileCache, now: float) -> int:
+        while changes:
+            write(root / "a.txt", changes.pop())
+        return next_moment(cache, now)
 
     with dialogue_with(service) as dialogue:
-        dialogue.client.sendall(head("/a.txt"))
-        service.loop.again(lambda: None)
-        service.loop.turn(change_and_answer)
-        answer = dialogue.heard_out()
+        monkeypatch.setattr(FileCache, "next_moment", change_and_go_on)
+        answer = dialogue.ask(head("/a.txt"))
 
-    assert answer.endswith(b"\r\n\r\nnew")
+    assert (changes, answer.endswith(b"\r\n\r\nnew")) == ([], True)
 
 
 # --- What has not settled -------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mpserve.loop import LONG_SLICE, SLICE, Loop
+from mpserve.loop import LONG_SLICE, SLICE, Event, Loop
 
 
 def nothing() -> None:
@@ -43,9 +43,29 @@ def test_a_readable_descriptor_calls_its_handler(loop: Loop, pair: Pair) -> None
     masks: list[int] = []
     loop.add(pair[0].fileno(), select.EPOLLIN, masks.append)
     pair[1].send(b"x")
-    loop.turn(nothing)
+    loop.turn(list, nothing)
 
     assert [select.EPOLLIN] == masks
+
+
+def test_what_is_received_for_all_together_is_left_to_no_handler(loop: Loop) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        order: list[object] = []
+        for server in (one, other):
+            loop.add(server.fileno(), select.EPOLLIN, lambda _mask: order.append("handler"))
+            socket.create_connection(server.getsockname()).close()
+
+        def receive(events: list[Event]) -> list[Event]:
+            order.append(sorted(events))
+            return events[1:]
+
+        loop.turn(receive, lambda: order.append("answer"))
+        events = sorted((server.fileno(), select.EPOLLIN) for server in (one, other))
+
+    assert order == [events, "handler", "answer", "answer"]
 
 
 def test_a_removed_descriptor_calls_nobody(loop: Loop, pair: Pair) -> None:
@@ -55,7 +75,7 @@ def test_a_removed_descriptor_calls_nobody(loop: Loop, pair: Pair) -> None:
     loop.remove(pair[0].fileno())
     pair[1].send(b"x")
     loop.again(lambda: None)
-    loop.turn(nothing)
+    loop.turn(list, nothing)
 
     assert [] == masks
 
@@ -72,7 +92,7 @@ def test_a_descriptor_removed_by_an_earlier_handler_of_the_turn_is_left_alone(lo
     for ours, theirs in pairs:
         loop.add(ours.fileno(), select.EPOLLIN, remove_both)
         theirs.send(b"x")
-    loop.turn(nothing)
+    loop.turn(list, nothing)
     for ours, theirs in pairs:
         ours.close()
         theirs.close()
@@ -88,9 +108,9 @@ def test_what_is_to_be_called_again_is_called_in_the_next_turn(loop: Loop) -> No
         loop.again(lambda: calls.append("second"))
 
     loop.again(twice)
-    loop.turn(nothing)
+    loop.turn(list, nothing)
     after_one_turn = list(calls)
-    loop.turn(nothing)
+    loop.turn(list, nothing)
 
     assert (["first"], ["first", "second"]) == (after_one_turn, calls)
 
@@ -100,9 +120,9 @@ def test_a_periodic_call_comes_when_it_is_due_and_not_before(loop: Loop) -> None
     loop.every(0.02, lambda: calls.append(loop.now))
     started = loop.now
     loop.again(lambda: None)
-    loop.turn(nothing)
+    loop.turn(list, nothing)
     at_once = len(calls)
-    loop.turn(nothing)
+    loop.turn(list, nothing)
 
     assert (0, 1, True) == (at_once, len(calls), calls[0] - started >= 0.02)
 
@@ -131,7 +151,7 @@ def test_what_is_spread_takes_some_of_each_turn(
     pair[1].send(b"x")
     loop.spread(work(number) for number in range(5))
     for _ in range(2):
-        loop.turn(nothing)
+        loop.turn(list, nothing)
 
     assert [-1, 0, 1, 2, -1, 3, 4] == done
     assert not loop.spreading
@@ -158,7 +178,7 @@ def test_what_takes_long_comes_after_the_others_and_takes_some_of_each_turn(
     for number in (1, 2):
         loop.after_others(work(number))
     for _ in range(2):
-        loop.turn(nothing)
+        loop.turn(list, nothing)
 
     assert [-1, 0, 1, -1, 2, 0] == done
 
@@ -171,7 +191,7 @@ def test_what_takes_longer_than_a_turn_has_time_is_done_all_the_same(
     for _ in range(3):
         loop.after_others(lambda: clock.__setitem__(0, clock[0] + 9.0))
     for _ in range(3):
-        loop.turn(nothing)
+        loop.turn(list, nothing)
 
     assert clock == [127.0]
 
@@ -190,9 +210,9 @@ def test_what_is_spread_is_looked_for_when_its_time_has_come(
             yield lambda: called.append("too late")
 
     loop.spread(calls())
-    loop.turn(nothing)
+    loop.turn(list, nothing)
     wanted[0] = False
-    loop.turn(nothing)
+    loop.turn(list, nothing)
 
     assert [] == called
     assert not loop.spreading
@@ -205,7 +225,7 @@ def test_a_bug_in_what_is_spread_does_not_reach_the_rest(loop: Loop) -> None:
     called: list[int] = []
     loop.spread(iter([bug, lambda: called.append(1)]))
     while loop.spreading:
-        loop.turn(nothing)
+        loop.turn(list, nothing)
 
     assert ([bug], [1]) == (BUGS, called)
 
@@ -222,7 +242,7 @@ def test_a_bug_in_one_handler_does_not_reach_the_others(loop: Loop, pair: Pair) 
     loop.after_others(broken)
     loop.after_others(lambda: called.append(True))
     loop.every(0.0, broken)
-    loop.turn(nothing)
+    loop.turn(list, nothing)
 
     assert ([broken, broken, broken, broken], [True, True]) == (BUGS, called)
 
@@ -230,7 +250,7 @@ def test_a_bug_in_one_handler_does_not_reach_the_others(loop: Loop, pair: Pair) 
 def test_run_ends_after_the_turn_in_which_it_was_stopped(loop: Loop) -> None:
     ends: list[bool] = []
     loop.again(loop.stop)
-    loop.run(nothing, lambda: ends.append(True))
+    loop.run(list, nothing, lambda: ends.append(True))
 
     assert [True] == ends
 
@@ -241,7 +261,7 @@ def test_a_failed_allocation_where_nothing_is_guarded_ends_no_loop(loop: Loop) -
         raise MemoryError
 
     loop.again(lambda: None)
-    loop.run(nothing, no_memory)
+    loop.run(list, nothing, no_memory)
 
     assert [loop.turn] == BUGS
 
