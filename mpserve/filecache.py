@@ -24,6 +24,7 @@ from mpserve.protocol.representation import Found, Outcome, Resource, of_file
 from mpserve.protocol.target import Target
 from mpserve.readahead import is_cold
 from mpserve.tree import WouldWait
+from mpserve.watches import Watches
 from mpserve.witness import Place, Sight, Witness, settled, sight_of, witness
 
 # Content up to so many octets is kept in memory and leaves in one call with its head.
@@ -64,17 +65,20 @@ class FileCache:
         "_next_at",
         "_places",
         "_valid",
+        "_watches",
         "hits",
         "misses",
     )
 
-    def __init__(self, octets: int, most_files: int, valid: float) -> None:
+    def __init__(self, octets: int, most_files: int, valid: float, watches: int = 0) -> None:
+        """`watches`: how many files and directories the kernel may be told to watch."""
         self._kept: Generations[tuple[object, ...], Looked] = Generations(octets, most_files)
         # Shared by all that lies in them, so that each is asked once for a moment.
         self._places: WeakValueDictionary[bytes, Place] = WeakValueDictionary()
         self._held: WeakSet[files.File] = WeakSet()  # small files, open only to be asked
         self._most_held = most_files  # how many of these, and of the places, may be open
         self._mounts = Mounts()
+        self._watches = Watches(self._mounts, watches)
         self._valid = valid  # seconds that witnesses are believed without being asked
         self._moment = 0
         self._next_at = 0.0  # monotonic seconds
@@ -91,7 +95,7 @@ class FileCache:
         if now >= self._next_at:
             self._next_at = now + self._valid
             self._moment += 1
-            self._mounts.look()
+            self._watches.look()
         return self._moment
 
     def lookup(
@@ -206,7 +210,7 @@ class FileCache:
         if known is not None and known.place is above and known.looks_the_same():
             return known
         hold = len(self._places) < self._most_held
-        place = Place(path, above, hold=hold, mounts=self._mounts)
+        place = Place(path, above, hold=hold, mounts=self._mounts, watches=self._watches)
         self._places[path] = place
         return place
 

@@ -266,3 +266,75 @@ def landlock_restrict(ruleset: int) -> None:
     """Put this thread, and those that it starts, under these rules for ever."""
     if _landlock(_NR_LANDLOCK_RESTRICT_SELF, ruleset, 0, 0, 0):
         raise _failure()
+
+
+# --- inotify(7), and the lease that belongs to it ---------------------------------------------------
+
+# <linux/inotify.h>: what a watch tells, and how it is made.
+IN_MODIFY = 0x00000002
+IN_ATTRIB = 0x00000004
+IN_OPEN = 0x00000020
+IN_MOVED_FROM = 0x00000040
+IN_MOVED_TO = 0x00000080
+IN_CREATE = 0x00000100
+IN_DELETE = 0x00000200
+IN_MOVE_SELF = 0x00000800
+IN_Q_OVERFLOW = 0x00004000
+IN_ONLYDIR = 0x01000000
+IN_ONESHOT = 0x80000000
+
+_inotify_init1 = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, use_errno=True)(
+    ("inotify_init1", _libc)
+)
+_inotify_add_watch = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32, use_errno=True
+)(("inotify_add_watch", _libc))
+_inotify_rm_watch = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, use_errno=True)(
+    ("inotify_rm_watch", _libc)
+)
+
+
+def inotify_instance() -> int:
+    """A descriptor of an inotify instance, which never waits. EMFILE: this user has too many."""
+    fd: int = _inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        raise _failure()
+    return fd
+
+
+def inotify_add(instance: int, fd: int, mask: int) -> int:
+    """The number of the watch of what `fd` is open at; if there is one already, it gets this `mask`.
+
+    ENOENT where there is no /proc; EACCES where it may not be read; ENOSPC: this user has too many.
+    """
+    watch: int = _inotify_add_watch(instance, b"/proc/self/fd/%d" % fd, mask)
+    if watch < 0:
+        raise _failure()
+    return watch
+
+
+def inotify_remove(instance: int, watch: int) -> None:
+    """End a watch. EINVAL: it has ended by itself."""
+    if _inotify_rm_watch(instance, watch):
+        raise _failure()
+
+
+_F_SETLEASE = 1024
+_F_RDLCK = 0
+_F_UNLCK = 2
+
+# It keeps the interpreter: no other thread has its turn between one call and the next.
+_fcntl_at_once = ctypes.PyDLL(None, use_errno=True).fcntl
+_fcntl_at_once.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
+_fcntl_at_once.restype = ctypes.c_int
+
+
+def prove_unwritten(fd: int) -> None:
+    """Be sure that nobody has the file `fd` open for writing, or mapped so; fcntl(2), "Leases".
+
+    EAGAIN: somebody has. EACCES, EINVAL: nobody can say. Whoever opens it for writing in this microsecond
+    waits for the end of it, and this process is sent a SIGIO.
+    """
+    if _fcntl_at_once(fd, _F_SETLEASE, _F_RDLCK):
+        raise _failure()
+    _fcntl_at_once(fd, _F_SETLEASE, _F_UNLCK)

@@ -40,16 +40,14 @@ DEVICE: Final = re.compile(rb"\d+ \d+ (\d+):(\d+) ")
 class Mounts:
     """The mounts that this process sees. It has to be made before the sandbox, which hides the list."""
 
-    __slots__ = ("_fd", "_poll", "_telling", "generation")
+    __slots__ = ("_fd", "_telling", "generation")
 
     def __init__(self, path: str = MOUNTS) -> None:
         self.generation = 0  # another number whenever anything has been mounted or unmounted
         self._fd: int | None = None
-        self._poll = select.poll()
         self._telling: frozenset[int] | None = None  # None: to be read
         with contextlib.suppress(OSError):  # then nothing is known, and every name is asked for
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            self._poll.register(self._fd, select.POLLPRI)
 
     def __repr__(self) -> str:
         return f"<Mounts of {self._fd}, generation {self.generation}>"
@@ -58,11 +56,15 @@ class Mounts:
         if self._fd is not None:
             os.close(self._fd)
 
-    def look(self) -> None:
-        """Count the generation on, if there are other mounts than when this was last called. A system call."""
-        if self._poll.poll(0):
-            self.generation += 1
-            self._telling = None
+    def register(self, poll: select.poll) -> None:
+        """Let `poll` find out when there are other mounts than when it was last asked."""
+        if self._fd is not None:
+            poll.register(self._fd, select.POLLPRI)
+
+    def changed(self) -> None:
+        """There are other mounts: count the generation on."""
+        self.generation += 1
+        self._telling = None
 
     def tell(self, device: int) -> bool:
         """Whether directories on `device` (st_dev) show in their time stamps that their names have changed."""

@@ -3,7 +3,8 @@
 An answer that is kept names its witnesses: every path that was looked at for it, with what stat showed
 there, or that nothing was there. It may be given again only when all of them have been asked after the
 request had come, and agree. So a request that arrives after a change sees the change, on any file
-system, and nothing has to watch.
+system. One that has agreed often is watched, where that proves as much: it need not be asked itself as
+long as the kernel says nothing (see `watches`).
 
 A file lies in a directory, and that in another, up to the root: each of these places must be the same
 one, and no link, so the file is still beneath the root. A place is asked before what lies in it, which is
@@ -22,6 +23,7 @@ from typing import Final, Protocol, TypeAlias
 
 from mpserve.mounts import Mounts
 from mpserve.protocol.representation import SETTLE_TIME
+from mpserve.watches import ALWAYS_SILENT, NEVER_SILENT, Watches
 
 # What changed less than so many seconds ago is not kept. A second more than time stamps need to tell two
 # changes apart: they may lag behind the clock by a tick of it, and what is said in whole seconds, as
@@ -34,6 +36,13 @@ Sight: TypeAlias = tuple[int, int, int, int, int] | None
 
 # Names that nobody vouches for: no directory's `names` is that.
 UNTOLD: Final = 0
+
+# To make a watch costs as much as to ask ten or twenty times. So a witness has to agree so often before it
+# is watched, each time twice as often up to a limit, as something seems to be done to it again and again; and
+# more often where it could not be watched.
+WATCHED_AFTER: Final = 16
+WATCHED_AGAIN_AFTER: Final = 256
+TRIED_AGAIN_AFTER: Final = 4096
 
 
 class Held(Protocol):
@@ -53,6 +62,9 @@ class Witness:
         "_file",
         "_name",
         "_names",
+        "_patience",
+        "_waits",
+        "_watch",
         "moment",
         "path",
         "place",
@@ -70,6 +82,10 @@ class Witness:
         self._file = file  # for as long as `_fd` is asked
         self._fd: int | None = None if file is None else file.fd
         self._ctime = 0 if sight is None else sight[-1]
+        # Whether it has to be asked itself. Where nothing is, it is for the place alone to say so.
+        self._watch = ALWAYS_SILENT if sight is None else NEVER_SILENT
+        # How often it has to agree before that is tried, and how often that still is.
+        self._waits = self._patience = WATCHED_AFTER
         # The `names` of the place for which the name is known to lead to the file, or to nothing.
         self._names = -1
         self._name, self._at = path, None if place is None else place.fd
@@ -90,9 +106,12 @@ class Witness:
             return False
         if place is not None and place.names == self._names:
             # The name leads to the very file, or still to nothing. Whatever is done to a file sets its ctime.
-            fd = self._fd
-            if fd is not None and os.fstat(fd).st_ctime_ns != self._ctime:
-                return False
+            if not self._watch.silent:
+                if os.fstat(self._fd).st_ctime_ns != self._ctime:  # type: ignore[arg-type]  # it is held
+                    return False
+                self._patience -= 1
+                if not self._patience and not self._agrees_to_be_watched(place.watches):
+                    return False
         elif not self._agrees_by_name():
             return False
         self.moment = moment
@@ -117,6 +136,25 @@ class Witness:
             self._names = place.names
         return True
 
+    def _agrees_to_be_watched(self, watches: Watches | None) -> bool:
+        """Let the kernel tell from now on, if it can; whether nothing was done to the file until then."""
+        assert self._fd is not None
+        watch = None if watches is None else watches.file(self._fd)
+        self._wait_to_be_watched(tried_in_vain=watch is None)
+        if watch is None:
+            return True
+        if os.fstat(self._fd).st_ctime_ns != self._ctime:
+            return False
+        self._watch = watch
+        return True
+
+    def _wait_to_be_watched(self, *, tried_in_vain: bool) -> None:
+        """Begin to count how often it agrees."""
+        self._waits = (
+            TRIED_AGAIN_AFTER if tried_in_vain else min(2 * self._waits, WATCHED_AGAIN_AFTER)
+        )
+        self._patience = self._waits
+
     def _may_be_vouched_for(self, place: Place) -> bool:
         """Whether `place` can say that the name still leads to what can be asked itself, or to nothing."""
         if self.sight is None or place.sight is None:
@@ -134,12 +172,18 @@ class Place(Witness):
     `names` is another number whenever the names in it may have changed; UNTOLD where that cannot be told.
     """
 
-    __slots__ = ("_last_names", "_mounts", "_stamps", "fd", "names")
+    __slots__ = ("_last_names", "_mounts", "_stamps", "fd", "names", "watches")
 
     def __init__(
-        self, path: bytes, place: Place | None, *, hold: bool, mounts: Mounts | None = None
+        self,
+        path: bytes,
+        place: Place | None,
+        *,
+        hold: bool,
+        mounts: Mounts | None = None,
+        watches: Watches | None = None,
     ) -> None:
-        """Raises OSError, NotADirectoryError where it is a link or anything else."""
+        """`watches`: of it, and of what lies in it. Raises OSError, NotADirectoryError where it is a link."""
         self.fd: int | None = None
         super().__init__(path, None, place)
         self.names = UNTOLD
@@ -147,6 +191,8 @@ class Place(Witness):
         # Its mtime and ctime (ns) and the generation of the mounts, when it was last looked at.
         self._stamps = (0, 0, 0)
         self._mounts = mounts
+        self.watches = watches
+        self._watch = NEVER_SILENT
         if hold:
             flags = os.O_PATH | os.O_DIRECTORY | (os.O_NOFOLLOW if place is not None else 0)
             self.fd = self._fd = os.open(self._name, flags, dir_fd=self._at)
@@ -167,7 +213,8 @@ class Place(Witness):
         if place is not None and not place.agrees(moment):
             return False
         if place is not None and self._fd is not None and place.names == self._names:
-            self._number(os.fstat(self._fd))
+            if not (self._watch.silent and self._has_the_same_mounts()):
+                self._ask_itself(self._fd)
         elif not self._agrees_by_name():
             return False
         self.moment = moment
@@ -184,6 +231,24 @@ class Place(Witness):
         self._number(status)
         return True
 
+    def _has_the_same_mounts(self) -> bool:
+        """Whether nothing was mounted since the names were numbered: no watch tells of that."""
+        return self._mounts is not None and self._mounts.generation == self._stamps[-1]
+
+    def _ask_itself(self, fd: int) -> None:
+        """Number the names; if they have stayed the same for long, let the kernel tell of the next change."""
+        self._number(os.fstat(fd))
+        if self.names == UNTOLD or self.watches is None:
+            return
+        self._patience -= 1
+        if self._patience:
+            return
+        watch = self.watches.directory(fd)
+        self._wait_to_be_watched(tried_in_vain=watch is None)
+        if watch is not None:
+            self._watch = watch
+            self._number(os.fstat(fd))
+
     def _number(self, status: os.stat_result) -> None:
         """Another number for the names, where they may have changed since this was last called.
 
@@ -199,6 +264,8 @@ class Place(Witness):
         if settled(status, time()) and mounts.tell(status.st_dev):
             self._last_names += 1
             self.names = self._last_names
+        else:
+            self._watch = NEVER_SILENT  # it has to be asked until they can be told
 
     def _look(self) -> os.stat_result:
         return os.stat(self._name, dir_fd=self._at, follow_symlinks=self.place is None)

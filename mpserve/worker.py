@@ -33,6 +33,7 @@ from mpserve.shortage import Shortage
 from mpserve.situation import RETIRING_TIMEOUT
 from mpserve.states import IDLE, LINGERING, READING, SENDING
 from mpserve.visitor import Visitor
+from mpserve.watches import affordable as affordable_watches
 
 if TYPE_CHECKING:
     import socket
@@ -127,7 +128,8 @@ class Worker:
         self.log = log
         self.loop = Loop(self.on_bug)
         caches = affordable(config.caches)
-        self.cache = FileCache(caches.octets, caches.files, caches.valid)
+        watches = affordable_watches(config.workers)
+        self.cache = FileCache(caches.octets, caches.files, caches.valid, watches)
         self.counters = Counters(row.cells)
         self.batch = Batch(config, caches, self.loop, self.cache, log, self.on_bug, self.counters)
         self.connections: set[Connection] = set()
@@ -379,6 +381,9 @@ class Worker:
         for number in MASTERS:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(
+            signal.SIGIO, signal.SIG_IGN
+        )  # somebody wanted to write, see linux.prove_unwritten
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         self.loop.add(self._wakeup, select.EPOLLIN, self.on_signal)
 

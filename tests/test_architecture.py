@@ -19,7 +19,7 @@ LAYERS = (
         "linux mounts notify pipes process processors scoreboard settings situation"
         " protocol.grammar protocol.media protocol.message"
     ),
-    "address configfile counters exposition logformat toptable protocol.target seccomp supervision upgrade",
+    "address configfile counters exposition logformat toptable protocol.target seccomp supervision upgrade watches",
     "kinds protocol.http1 protocol.representation vigil",
     "declarations protocol.conditional protocol.ranges",
     "config destination generations listing readahead tree witness",

@@ -26,12 +26,12 @@ from mpserve.filecache import (
 )
 from mpserve.generations import Cost
 from mpserve.loop import Loop
-from mpserve.mounts import Mounts
 from mpserve.protocol.message import FileSpan
 from mpserve.protocol.representation import Directory, Found, Outcome, Representation, Resource
 from mpserve.protocol.target import Target
 from mpserve.readahead import note_warm
 from mpserve.tree import WouldWait
+from mpserve.watches import Watches
 from mpserve.witness import Witness, sight_of, witness
 from tests.dialogue import FakeTime, re_raise
 
@@ -527,13 +527,15 @@ def test_a_small_file_is_held_open_as_long_as_anybody_vouches_for_it(
     assert (opened, held, open_files() - before) == (2, 2, 0)  # the file and the root
 
 
-def test_a_moment_begins_with_a_look_at_the_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[Mounts] = []
+def test_a_moment_begins_with_a_look_at_what_the_kernel_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[Watches] = []
 
-    def look(mounts: Mounts) -> None:
-        looks.append(mounts)
+    def look(watches: Watches) -> None:
+        looks.append(watches)
 
-    monkeypatch.setattr(Mounts, "look", look)
+    monkeypatch.setattr(Watches, "look", look)
     kept = cache(valid=10.0)
     for now in (1.0, 2.0, 20.0):
         kept.next_moment(now)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mpserve.mounts import Mounts, telling
+from mpserve.watches import Watches
 
 TABLE = b"""\
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -36,7 +37,7 @@ def test_a_device_tells_or_not(tmp_path: Path) -> None:
 def test_where_the_list_is_hidden_nobody_tells(tmp_path: Path) -> None:
     mounts = Mounts(str(tmp_path / "missing"))
 
-    mounts.look()
+    Watches(mounts, 0).look()
 
     assert (False, 0) == (mounts.tell(os.makedev(254, 0)), mounts.generation)
 
@@ -95,8 +96,9 @@ def test_what_is_mounted_is_noticed(tmp_path: Path) -> None:
             errors.append(ctypes.get_errno())
             return
         mounts = Mounts(f"/proc/self/task/{threading.get_native_id()}/mountinfo")
+        watches = Watches(mounts, 0)
         mounts.tell(0)
-        mounts.look()
+        watches.look()
         came.append(mounts.generation)
         if libc.mount(b"none", bytes(tmp_path), b"tmpfs", 0, None):
             errors.append(ctypes.get_errno())
@@ -104,7 +106,7 @@ def test_what_is_mounted_is_noticed(tmp_path: Path) -> None:
         device = tmp_path.stat().st_dev
         came.append(mounts.tell(device))
         for _ in range(2):
-            mounts.look()
+            watches.look()
             came.append((mounts.tell(device), mounts.generation))
 
     thread = threading.Thread(target=mount)

@@ -13,7 +13,19 @@ import pytest
 from mpserve import witness as witness_module
 from mpserve.mounts import Mounts
 from mpserve.protocol.representation import SETTLE_TIME
-from mpserve.witness import KEPT_AFTER, Place, Witness, settled, sight_of, witness
+from mpserve.watches import Watch, Watches
+from mpserve.witness import (
+    KEPT_AFTER,
+    TRIED_AGAIN_AFTER,
+    WATCHED_AFTER,
+    WATCHED_AGAIN_AFTER,
+    Place,
+    Witness,
+    settled,
+    sight_of,
+    witness,
+)
+from tests.deeds import TO_A_FILE, TO_ITS_WAY, WRITES, ignoring_sigio, require_watches
 from tests.fakes import FakeFile
 
 
@@ -522,6 +534,265 @@ def test_a_file_of_another_device_than_its_directory_is_always_asked_by_its_name
             assert seen.agrees(moment)
 
     assert asked.count(b"file") == 2
+
+
+# --- What need not be asked, as the kernel tells of it --------------------------------------------
+
+
+class Watched:
+    """A witness of a file in a directory, both of which are watched, and one of what is missing there."""
+
+    def __init__(self, file: Path, fd: int, watching: Watches) -> None:
+        self.watching = watching
+        self.mounts = watching._mounts
+        above = Place(
+            bytes(file.parent.parent), None, hold=True, mounts=self.mounts, watches=watching
+        )
+        self.place = Place(
+            bytes(file.parent), above, hold=True, mounts=self.mounts, watches=watching
+        )
+        self.file = Witness(bytes(file), sight_of(file.stat()), self.place, FakeFile(b"", fd))
+        self.missing = Witness(bytes(file.with_name("missing")), None, self.place)
+        self._moment = 0
+
+    def agrees(self, times: int = 1) -> bool:
+        """Whether the file is as it was, asked in so many moments."""
+        return all([self.agree() == (True, True) for _ in range(times)])  # noqa: C419  # asked each time
+
+    def agree(self) -> tuple[bool, bool]:
+        """Whether the file and what is missing are as they were, at another moment."""
+        self.watching.look()
+        self._moment += 1
+        return self.file.agrees(self._moment), self.missing.agrees(self._moment)
+
+    @property
+    def silent(self) -> tuple[bool, bool]:
+        """Whether the file and its directory are watched, as of the last look."""
+        return self.file._watch.silent, self.place._watch.silent
+
+
+@pytest.fixture
+def deep(tmp_path: Path, settled_long_ago: None) -> Path:
+    """A file in a directory in a directory."""
+    require_watches(tmp_path)
+    path = tmp_path / "top" / "directory" / "file"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"content " * 10)
+    return path
+
+
+@pytest.fixture
+def unwatched(deep: Path) -> Iterator[Watched]:
+    """Before it has agreed often enough."""
+    with deep.open("rb") as opened, ignoring_sigio():
+        yield Watched(deep, opened.fileno(), Watches(Telling(), 100))
+
+
+@pytest.fixture
+def watched(deep: Path, unwatched: Watched) -> Watched:
+    assert unwatched.agrees(WATCHED_AFTER + 2)
+    assert unwatched.silent == (True, True)
+    pass_a_tick(deep.parent.parent)
+    return unwatched
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of the file system."""
+    made: list[str] = []
+
+    def noting(name: str, call: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def noted(*args: object, **kwargs: object) -> os.stat_result:
+            made.append(name)
+            return call(*args, **kwargs)
+
+        return noted
+
+    for name in ("stat", "lstat", "fstat"):
+        monkeypatch.setattr(os, name, noting(name, getattr(os, name)))
+    return made
+
+
+def test_what_is_watched_is_not_asked(watched: Watched, calls: list[str]) -> None:
+    calls.clear()
+
+    assert watched.agrees()
+    assert calls == ["stat"]  # the root
+
+
+def test_what_has_agreed_often_is_watched(unwatched: Watched) -> None:
+    began = []
+    for _ in range(2 * WATCHED_AFTER):
+        assert unwatched.agrees()
+        began.append(unwatched.silent)
+
+    first = began.index((True, True))
+    assert WATCHED_AFTER <= first <= WATCHED_AFTER + 1  # at first they are asked by their names
+    assert began[: WATCHED_AFTER - 1] == [(False, False)] * (WATCHED_AFTER - 1)
+
+
+@pytest.mark.parametrize("name", TO_A_FILE | TO_ITS_WAY)
+def test_whatever_happens_to_what_is_watched_is_seen(
+    deep: Path, watched: Watched, name: str
+) -> None:
+    (TO_A_FILE | TO_ITS_WAY)[name](deep)
+    agreed, _ = watched.agree()
+    deep.parent.parent.chmod(0o755)
+
+    assert agreed == (name in {"the directory's mode", "the parent's mode"} and os.geteuid() == 0)
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("when", ["before it is watched", "when it is watched"])
+def test_whatever_is_written_to_what_is_watched_is_seen(
+    deep: Path, unwatched: Watched, name: str, when: str
+) -> None:
+    fd = os.open(deep, os.O_RDWR) if when == "before it is watched" else -1
+    assert unwatched.agrees(WATCHED_AFTER + 2)
+    silent = unwatched.silent
+    pass_a_tick(deep.parent.parent)
+    fd = os.open(deep, os.O_RDWR) if fd < 0 else fd
+    WRITES[name](fd)
+    os.close(fd)
+
+    assert silent == (when == "when it is watched", True)
+    assert unwatched.agree() == (False, True)
+
+
+def test_what_is_written_through_a_map_that_was_there_before_is_seen(
+    deep: Path, unwatched: Watched
+) -> None:
+    with deep.open("r+b") as opened:
+        memory = mmap.mmap(opened.fileno(), 0)
+    assert unwatched.agrees(WATCHED_AFTER + 2)
+    silent = unwatched.silent
+    pass_a_tick(deep.parent.parent)
+    memory[0] ^= 1
+    seen = unwatched.agree()
+    memory.close()
+
+    assert (silent, seen) == ((False, True), (False, True))
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("file")])
+def test_something_appears_in_a_directory_that_is_watched(
+    deep: Path, watched: Watched, make: Callable[[Path], object]
+) -> None:
+    make(deep.with_name("missing"))
+
+    assert watched.agree() == (True, False)
+
+
+def test_what_was_only_opened_agrees_and_has_to_agree_ever_more_often(
+    deep: Path, unwatched: Watched
+) -> None:
+    waits = []
+    for _ in range(6):
+        count = 0
+        while not unwatched.file._watch.silent:
+            assert unwatched.agrees()
+            count += 1
+        waits.append(count)
+        deep.read_bytes()
+        unwatched.watching.look()
+
+    expected = [min(WATCHED_AFTER << times, WATCHED_AGAIN_AFTER) for times in range(6)]
+    expected[0] += 1  # by its name
+    assert waits == expected
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_could_not_be_watched_is_seldom_tried_again(
+    unwatched: Watched, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    tries: list[int] = []
+
+    def refuse(_: Watches, fd: int) -> Watch | None:
+        tries.append(fd)
+        return None
+
+    monkeypatch.setattr(Watches, kind, refuse)
+    assert unwatched.agrees(WATCHED_AFTER + TRIED_AGAIN_AFTER)
+    once = len(tries)
+    assert unwatched.agrees(10)
+
+    assert (once, len(tries)) == (1, 2)
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_is_changed_before_it_is_watched_is_seen(
+    deep: Path, unwatched: Watched, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    original: Callable[[Watches, int], Watch | None] = getattr(Watches, kind)
+
+    def changing(watching: Watches, fd: int) -> Watch | None:
+        pass_a_tick(deep.parent.parent)
+        replace(deep) if kind == "directory" else append(deep)
+        return original(watching, fd)
+
+    monkeypatch.setattr(Watches, kind, changing)
+    answers = [unwatched.agree()[0] for _ in range(WATCHED_AFTER + 4)]
+
+    assert answers[: WATCHED_AFTER - 1] == [True] * (WATCHED_AFTER - 1)
+    assert answers[-1] is False
+
+
+def test_all_witnesses_of_a_file_hear_of_what_is_done_to_it(deep: Path, watched: Watched) -> None:
+    with deep.open("rb") as opened:
+        other = Watched(deep, opened.fileno(), watched.watching)
+        assert all(other.agrees() for _ in range(WATCHED_AFTER + 2))
+        assert watched.agrees(WATCHED_AFTER * 4)  # that was an opening
+        pass_a_tick(deep.parent.parent)
+        both = watched.silent, other.silent, watched.file._watch is other.file._watch
+        os.truncate(deep, 1)
+
+        assert both == ((True, True), (True, True), True)
+        assert [watched.agree()[0], other.agree()[0]] == [False, False]
+
+
+def test_a_directory_that_is_watched_is_asked_when_something_was_mounted(
+    watched: Watched, calls: list[str]
+) -> None:
+    watched.mounts.changed()
+    agreed = watched.agrees()
+    asked_again = calls.copy()
+    calls.clear()
+
+    assert (agreed, watched.agrees()) == (True, True)
+    assert len(asked_again) > len(calls) == 1
+
+
+def test_a_directory_that_has_just_changed_is_not_watched_before_it_has_settled(
+    deep: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witness_module, "time", time.time)
+    deep.with_name("other").touch()
+    agreed = watched.agrees(4 * WATCHED_AFTER)
+    before = watched.place._watch.silent
+    monkeypatch.setattr(witness_module, "time", lambda: time.time() + 3600)
+
+    assert (agreed, before) == (True, False)
+    assert watched.agrees(4 * WATCHED_AFTER)
+    assert watched.silent == (True, True)
+
+
+def test_where_nothing_can_be_watched_all_are_asked(
+    deep: Path, settled_long_ago: None, calls: list[str]
+) -> None:
+    with deep.open("rb") as opened:
+        none = Watched(deep, opened.fileno(), Watches(Telling(), 0))
+        assert none.agrees(4 * WATCHED_AFTER)
+        calls.clear()
+
+        assert none.agrees()
+        assert calls == ["stat", "fstat", "fstat"]
+
+
+def test_a_watch_goes_with_its_witness(watched: Watched) -> None:
+    before = len(watched.watching)
+    del watched.file
+
+    assert (before, len(watched.watching)) == (2, 1)
 
 
 # --- Time -----------------------------------------------------------------------------------------
