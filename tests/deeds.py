@@ -46,6 +46,15 @@ def ignoring_sigio() -> Iterator[None]:
         signal.signal(signal.SIGIO, before)
 
 
+def pass_a_tick(directory: Path) -> None:
+    """Return when a change would show: the clock of a file system may tick but 250 times a second."""
+    probe = directory.parent / "probe"
+    probe.touch()
+    first = probe.stat().st_ctime_ns
+    while probe.stat().st_ctime_ns == first:
+        probe.chmod(0o600)
+
+
 # --- By a descriptor that is open for writing ------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from mpserve.states import State
 from mpserve.visitor import Visitor
 
 PEER = b"192.0.2.1"
+MOST_WATCHES = 1000  # of a service
 
 _DATE = re.compile(rb"\r\nDate: [A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT\r\n")
 
@@ -127,7 +128,7 @@ class FakeService:
         caches = self.config.caches
         self.loop = Loop(self.on_bug)
         self.readahead = FakeReadAhead(self.loop)
-        self.cache = FileCache(caches.octets, caches.files, caches.valid)
+        self.cache = FileCache(caches.octets, caches.files, caches.valid, MOST_WATCHES)
         self.batch = Batch(
             self.config,
             self.config.caches,

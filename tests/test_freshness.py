@@ -18,13 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpserve import batch, connection, files, loop
+from mpserve import batch, connection, files, loop, witness
 from mpserve.config import Site, load
 from mpserve.connection import Connection
 from mpserve.filecache import FileCache
 from mpserve.protocol.grammar import http_date
 from mpserve.protocol.representation import SETTLE_TIME, Resource
 from mpserve.protocol.target import Target
+from tests.deeds import ignoring_sigio, pass_a_tick, require_watches
 from tests.dialogue import FakeService, FakeTime, dialogue_with, undated
 from tests.test_files import as_nobody
 
@@ -515,6 +516,48 @@ def test_the_answer_before_a_change_was_kept_and_the_one_after_it_is_another(
     assert after != before
     assert kept == change.kept
     assert (before[9:12], after[9:12]) == (b"%d" % change.before, b"%d" % change.after)
+
+
+@pytest.fixture
+def watched_soon(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Who has agreed once is watched; and the files are those of whom requests are answered as."""
+    require_watches(root)
+    monkeypatch.setattr(witness, "WATCHED_AFTER", 1)
+    monkeypatch.setattr(witness, "time", FakeTime().time)
+    if os.geteuid() == 0:
+        for path in (root, *root.rglob("*")):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+    with ignoring_sigio():
+        yield
+
+
+WATCHED_WAYS = ("a head that is known", "a head that is not known", "a run", "a range")
+
+
+@pytest.mark.parametrize("way", WATCHED_WAYS)
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.usefixtures("watched_soon")
+def test_the_request_after_a_change_sees_it_though_nobody_was_asked(
+    root: Path, serve: Serve, name: str, way: str
+) -> None:
+    change, say = CHANGES[name], WAYS[way]
+    service = serve(root, *change.arguments)
+    keeps_nothing = serve(root, *change.arguments, "--cache-size", "0")
+    with as_nobody():
+        for _ in range(5):
+            say(service, change.target)
+    found = root / change.target.strip("/")
+    lies_in_the_root = found.parent == root and not (found.is_dir() and change.target[-1] == "/")
+    watched = len(service.cache._watches)
+    pass_a_tick(root)
+    change.happens(root)
+    with as_nobody():
+        after = say(service, change.target)
+        expected = say(keeps_nothing, change.target)
+
+    assert without_boundary(after) == without_boundary(expected)
+    if change.before == 200 and change.kept:
+        assert watched >= (1 if lies_in_the_root else 2)  # the root itself is never
 
 
 def test_what_changes_beside_a_file_takes_nothing_away(

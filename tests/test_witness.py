@@ -25,7 +25,14 @@ from mpserve.witness import (
     sight_of,
     witness,
 )
-from tests.deeds import TO_A_FILE, TO_ITS_WAY, WRITES, ignoring_sigio, require_watches
+from tests.deeds import (
+    TO_A_FILE,
+    TO_ITS_WAY,
+    WRITES,
+    ignoring_sigio,
+    pass_a_tick,
+    require_watches,
+)
 from tests.fakes import FakeFile
 
 
@@ -363,15 +370,6 @@ def held(file: Path, settled_long_ago: None) -> Iterator[Witness]:
         assert held.agrees(1)
         pass_a_tick(file.parent)
         yield held
-
-
-def pass_a_tick(directory: Path) -> None:
-    """Return when a change would show: the clock of a file system may tick but 250 times a second."""
-    probe = directory.parent / "probe"
-    probe.touch()
-    first = probe.stat().st_ctime_ns
-    while probe.stat().st_ctime_ns == first:
-        probe.chmod(0o600)
 
 
 def test_a_file_that_is_held_open_is_not_asked_by_its_name(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
+import re
+import shutil
 import signal
 import socket
 import tempfile
@@ -74,6 +77,33 @@ def content(server: Server, path: str, **fields: str) -> bytes:
     assert response.status in (200, 206)
     body: bytes = response.body  # type: ignore[attr-defined]  # see get
     return body
+
+
+# Without them, root may read only what the permissions say.
+CAPABILITIES = "-dac_override,-dac_read_search"
+
+
+def with_less_than_root(server: Server) -> Server:
+    """`server`, which is to be started so that permissions count for it."""
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may read everything, and there is no setpriv to take that away")
+        less = ("setpriv", "--bounding-set", CAPABILITIES, "--inh-caps", CAPABILITIES)
+        server.command = (*less, *server.command)
+    return server
+
+
+def watched_inodes(process: int) -> set[int]:
+    """The inodes that a process has watched, by the kernel's account of its inotify instances."""
+    found = set()
+    for info in Path(f"/proc/{process}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has been closed
+            lines = info.read_text()
+            found |= {
+                int(inode, 16)
+                for inode in re.findall(r"^inotify wd:\w+ ino:(\w+)", lines, re.MULTILINE)
+            }
+    return found
 
 
 def connect(server: Server) -> socket.socket:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import socket
 import threading
 import time
@@ -19,6 +18,7 @@ import pytest
 from mpserve.filecache import MOST_IN_MEMORY
 from mpserve.witness import KEPT_AFTER
 from tests.harness.server import Server
+from tests.process.conftest import with_less_than_root
 
 pytestmark = pytest.mark.slow
 
@@ -28,9 +28,6 @@ FILES = 180  # of each of which the workers have an answer when it changes
 HOT = 6  # that change all the time
 CLIENTS = 4  # threads
 LONG_ENOUGH = 3.0  # seconds of changes
-
-# Without them, root may read only what the permissions say.
-CAPABILITIES = "-dac_override,-dac_read_search"
 
 
 # --- What changes ---------------------------------------------------------------------------------
@@ -301,12 +298,7 @@ class Load:
 @pytest.fixture
 def server(tmp_path: Path, files: list[Changing]) -> Iterator[Server]:
     server = Server(tmp_path / "root", "--workers", "2", "--access-log", "off")
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("root may read everything, and there is no setpriv to take that away")
-        less = ("setpriv", "--bounding-set", CAPABILITIES, "--inh-caps", CAPABILITIES)
-        server.command = (*less, *server.command)
-    with server:
+    with with_less_than_root(server):
         yield server
 
 
