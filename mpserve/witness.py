@@ -213,7 +213,8 @@ class Place(Witness):
         if place is not None and not place.agrees(moment):
             return False
         if place is not None and self._fd is not None and place.names == self._names:
-            if not (self._watch.silent and self._has_the_same_mounts()):
+            # What was mounted shows in the numbers: of the root, which is always asked, and so of all below it.
+            if not self._watch.silent:
                 self._ask_itself(self._fd)
         elif not self._agrees_by_name():
             return False
@@ -230,10 +231,6 @@ class Place(Witness):
             return False
         self._number(status)
         return True
-
-    def _has_the_same_mounts(self) -> bool:
-        """Whether nothing was mounted since the names were numbered: no watch tells of that."""
-        return self._mounts is not None and self._mounts.generation == self._stamps[-1]
 
     def _ask_itself(self, fd: int) -> None:
         """Number the names; if they have stayed the same for long, let the kernel tell of the next change."""

@@ -381,9 +381,8 @@ class Worker:
         for number in MASTERS:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(
-            signal.SIGIO, signal.SIG_IGN
-        )  # somebody wanted to write, see linux.prove_unwritten
+        # Somebody wanted to write while we had a lease (see linux.prove_unwritten). It would end us.
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         self.loop.add(self._wakeup, select.EPOLLIN, self.on_signal)
 

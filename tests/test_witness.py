@@ -17,6 +17,7 @@ from mpserve.watches import Watch, Watches
 from mpserve.witness import (
     KEPT_AFTER,
     TRIED_AGAIN_AFTER,
+    UNTOLD,
     WATCHED_AFTER,
     WATCHED_AGAIN_AFTER,
     Place,
@@ -672,7 +673,17 @@ def test_what_is_written_through_a_map_that_was_there_before_is_seen(
     assert (silent, seen) == ((False, True), (False, True))
 
 
-@pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("file")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(Path.touch, id="a file"),
+        pytest.param(Path.mkdir, id="a directory"),
+        pytest.param(lambda path: path.symlink_to("file"), id="a link"),
+        pytest.param(os.mkfifo, id="a FIFO"),
+        pytest.param(lambda path: os.link(path.parents[2] / "probe", path), id="a name"),
+        pytest.param(lambda path: (path.parents[2] / "probe").rename(path), id="moved in"),
+    ],
+)
 def test_something_appears_in_a_directory_that_is_watched(
     deep: Path, watched: Watched, make: Callable[[Path], object]
 ) -> None:
@@ -717,22 +728,45 @@ def test_what_could_not_be_watched_is_seldom_tried_again(
     assert (once, len(tries)) == (1, 2)
 
 
-@pytest.mark.parametrize("kind", ["file", "directory"])
-def test_what_is_changed_before_it_is_watched_is_seen(
-    deep: Path, unwatched: Watched, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+@pytest.fixture(params=["file", "directory"])
+def changed(
+    deep: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> tuple[bool, bool]:
+    """A file changes, or a name appears, in the moment before it is watched; what is agreed to after that."""
+    kind: str = request.param
     original: Callable[[Watches, int], Watch | None] = getattr(Watches, kind)
 
     def changing(watching: Watches, fd: int) -> Watch | None:
         pass_a_tick(deep.parent.parent)
-        replace(deep) if kind == "directory" else append(deep)
+        append(deep) if kind == "file" else deep.with_name("missing").touch()
+        monkeypatch.setattr(Watches, kind, original)
+        monkeypatch.setattr(witness_module, "time", time.time)
         return original(watching, fd)
 
     monkeypatch.setattr(Watches, kind, changing)
-    answers = [unwatched.agree()[0] for _ in range(WATCHED_AFTER + 4)]
+    return (False, True) if kind == "file" else (True, False)
 
-    assert answers[: WATCHED_AFTER - 1] == [True] * (WATCHED_AFTER - 1)
-    assert answers[-1] is False
+
+def test_what_is_changed_before_it_is_watched_is_seen(
+    unwatched: Watched, changed: tuple[bool, bool]
+) -> None:
+    answers = [unwatched.agree() for _ in range(WATCHED_AFTER + 4)]
+
+    assert answers[: WATCHED_AFTER - 1] == [(True, True)] * (WATCHED_AFTER - 1)
+    assert answers[-1] == changed
+
+
+def test_a_directory_that_changed_before_it_was_watched_tells_of_its_names_when_it_has_settled(
+    deep: Path, unwatched: Watched, changed: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(WATCHED_AFTER + 4):
+        unwatched.agree()
+    monkeypatch.setattr(witness_module, "time", lambda: time.time() + 3600)
+    for _ in range(4 * WATCHED_AFTER):
+        unwatched.agree()
+
+    assert unwatched.place.names != UNTOLD
+    assert unwatched.place._watch.silent
 
 
 def test_all_witnesses_of_a_file_hear_of_what_is_done_to_it(deep: Path, watched: Watched) -> None:

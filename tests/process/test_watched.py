@@ -106,7 +106,7 @@ DEEDS: dict[str, Callable[[Path], object]] = {
 }
 BEFORE = {f"opened before: {name}": write for name, write in WRITES.items()}
 AFTER = {f"opened after: {name}": write for name, write in WRITES.items()}
-OTHERS = ("mapped before", "missing", "large")
+OTHERS = ("mapped before", "missing", "large", "of several workers")
 
 
 def create(root: Path, content: bytes = OLD) -> Path:
@@ -271,7 +271,7 @@ def test_a_worker_without_rights_has_its_own_files_watched_and_asks_for_those_of
 
 def test_each_worker_has_an_instance_of_its_own(root: Path, files: dict[str, Path]) -> None:
     with Server(root, "--workers", "2") as server:
-        target = f"/{files['large'].relative_to(root)}"
+        target = f"/{files['of several workers'].relative_to(root)}"
         for _ in range(8):
             client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
             for _ in range(OFTEN):
