@@ -6,6 +6,7 @@ kept too. Nothing is kept that changed a moment ago, and nothing that could not 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from mpserve.protocol.target import Target
 from mpserve.readahead import is_cold
 from mpserve.tree import WouldWait
 from mpserve.watches import Watches
-from mpserve.witness import Place, Sight, Witness, settled, sight_of, witness
+from mpserve.witness import Place, Sight, Top, Witness, settled, sight_of, witness
 
 # Content up to so many octets is kept in memory and leaves in one call with its head.
 MOST_IN_MEMORY: Final = 64 * 1024
@@ -198,12 +199,37 @@ class FileCache:
 
     def _way_to(self, site: Site, path: bytes) -> Place:
         """The directory of `path`, which lies in the one above it, up to the root. Raises OSError at a link."""
-        place = self._place(site.root, None)
+        place = self._root(site.root)
         end = path.find(b"/", len(site.root) + 1)
         while end >= 0:
             place = self._place(path[:end], place)
             end = path.find(b"/", end + 1)
         return place
+
+    def _root(self, path: bytes) -> Place:
+        """The root: where the kernel can watch all the way there, the end of that way; else what a name leads to.
+
+        So it need not be asked for by its name, which is a walk for the kernel, as long as the names on the way
+        are the same. A link on the way, also one that is the root, is followed again each time. Raises OSError.
+        """
+        with contextlib.suppress(OSError):
+            place: Place = self._top()
+            way = b""
+            for name in path[1:].split(b"/"):
+                if name in (b"", b".", b"..") or not place.watchable:
+                    break
+                way += b"/" + name
+                place = self._place(way, place)
+            else:
+                if place.watchable:
+                    return place
+        return self._place(path, None)
+
+    def _top(self) -> Top:
+        known = self._places.get(b"/")
+        if not isinstance(known, Top):
+            self._places[b"/"] = known = Top(mounts=self._mounts, watches=self._watches)
+        return known
 
     def _place(self, path: bytes, above: Place | None) -> Place:
         known = self._places.get(path)

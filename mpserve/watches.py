@@ -127,6 +127,10 @@ class Watches:
         if self._fd is not None:
             os.close(self._fd)
 
+    def cover(self, fd: int) -> bool:
+        """Whether silence about `fd` would prove anything, as far as its file system goes. Raises OSError."""
+        return self._most > 0 and linux.file_system(fd) in SURE
+
     def look(self) -> None:
         """Take note of all that was done before this was called, to what is watched and to the mounts."""
         for fd, _ in self._poll.poll(0):
@@ -160,7 +164,7 @@ class Watches:
         if len(self._watches) >= self._most:
             return None
         try:
-            if linux.file_system(fd) not in SURE:
+            if not self.cover(fd):
                 return None
             number = linux.inotify_add(self._instance(), fd, mask)
         except OSError:

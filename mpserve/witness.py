@@ -172,7 +172,7 @@ class Place(Witness):
     `names` is another number whenever the names in it may have changed; UNTOLD where that cannot be told.
     """
 
-    __slots__ = ("_last_names", "_mounts", "_stamps", "fd", "names", "watches")
+    __slots__ = ("_last_names", "_mounts", "_stamps", "fd", "names", "watchable", "watches")
 
     def __init__(
         self,
@@ -200,6 +200,8 @@ class Place(Witness):
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(path)
         self.sight = identity_of(status)
+        # Whether the kernel can tell of all that is done to it.
+        self.watchable = watches is not None and self.fd is not None and watches.cover(self.fd)
 
     def __del__(self) -> None:
         if self.fd is not None:
@@ -213,7 +215,7 @@ class Place(Witness):
         if place is not None and not place.agrees(moment):
             return False
         if place is not None and self._fd is not None and place.names == self._names:
-            # What was mounted shows in the numbers: of the root, which is always asked, and so of all below it.
+            # What was mounted shows in the numbers: of the first on the way, and so of all below it.
             if not self._watch.silent:
                 self._ask_itself(self._fd)
         elif not self._agrees_by_name():
@@ -266,6 +268,27 @@ class Place(Witness):
 
     def _look(self) -> os.stat_result:
         return os.stat(self._name, dir_fd=self._at, follow_symlinks=self.place is None)
+
+
+class Top(Place):
+    """The directory that all ways begin at. Nobody can put it elsewhere, so it need not be asked for by its name."""
+
+    __slots__ = ()
+
+    def __init__(self, *, mounts: Mounts, watches: Watches) -> None:
+        """Raises OSError."""
+        super().__init__(b"/", None, hold=True, mounts=mounts, watches=watches)
+
+    def agrees(self, moment: int) -> bool:
+        """As of any witness."""
+        if self.moment != moment:
+            # What has been mounted shows in the numbers: in its own, and so in those of all that lies below.
+            assert self._mounts is not None
+            assert self._fd is not None
+            if not self._watch.silent or self._stamps[-1] != self._mounts.generation:
+                self._ask_itself(self._fd)
+            self.moment = moment
+        return True
 
 
 def witness(path: bytes) -> Witness:

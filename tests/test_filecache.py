@@ -32,8 +32,11 @@ from mpserve.protocol.target import Target
 from mpserve.readahead import note_warm
 from mpserve.tree import WouldWait
 from mpserve.watches import Watches
-from mpserve.witness import Witness, sight_of, witness
+from mpserve.witness import Place, Witness, sight_of, witness
+from tests.deeds import require_watches
 from tests.dialogue import FakeTime, re_raise
+
+MOST_WATCHES = 100
 
 MISSING, NO_SLASH = Outcome.MISSING, Outcome.NO_SLASH
 
@@ -700,3 +703,60 @@ def test_a_small_span_is_read_only_where_the_disk_is_not_waited_for(
     read = read_spans(pieces, spans.witnesses)
 
     assert read == ((b"\0\1\2",) if in_memory else pieces)
+
+
+# --- The way to the root --------------------------------------------------------------------------
+
+
+def way_to(directory: Path, watches: int = MOST_WATCHES) -> list[bytes]:
+    """The places on the way to a file in `directory`, which is the root, from the last to the first."""
+    made = FileCache(1 << 24, 100, 0.0, watches)
+    place: Place | None = made._way_to(site_of(directory), os.fsencode(directory / "a.txt"))
+    way = []
+    while place is not None:
+        way.append(place.path)
+        place = place.place
+    return way
+
+
+def test_the_way_to_a_root_that_can_be_watched_begins_at_the_top(root: Path) -> None:
+    require_watches(root)
+
+    assert way_to(root) == [os.fsencode(each) for each in (root, *root.parents)]
+
+
+def test_the_top_may_be_the_root() -> None:
+    require_watches(Path("/"))
+
+    assert way_to(Path("/")) == [b"/"]
+
+
+def test_a_root_that_cannot_be_watched_is_a_name(root: Path) -> None:
+    assert way_to(root, watches=0) == [os.fsencode(root)]
+
+
+@pytest.mark.parametrize("link", ["the root", "a directory above it"])
+def test_a_root_behind_a_link_is_a_name(root: Path, tmp_path: Path, link: str) -> None:
+    require_watches(root)
+    (tmp_path / "link").symlink_to("root" if link == "the root" else ".")
+    behind = tmp_path / "link" if link == "the root" else tmp_path / "link" / "root"
+
+    assert way_to(behind) == [os.fsencode(behind)]
+
+
+def test_a_way_that_leads_up_again_is_a_name(root: Path) -> None:
+    """The names in a directory say nothing of what lies above it."""
+    assert way_to(root / ".." / "root") == [os.fsencode(root / ".." / "root")]
+
+
+def test_a_root_behind_what_cannot_be_watched_is_a_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_watches(root)
+    cover = Watches.cover
+    unsure = os.stat(root.parent).st_ino
+    monkeypatch.setattr(
+        Watches, "cover", lambda self, fd: os.fstat(fd).st_ino != unsure and cover(self, fd)
+    )
+
+    assert way_to(root) == [os.fsencode(root)]

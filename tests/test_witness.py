@@ -21,6 +21,7 @@ from mpserve.witness import (
     WATCHED_AFTER,
     WATCHED_AGAIN_AFTER,
     Place,
+    Top,
     Witness,
     settled,
     sight_of,
@@ -818,6 +819,43 @@ def test_where_nothing_can_be_watched_all_are_asked(
 
         assert none.agrees()
         assert calls == ["stat", "fstat", "fstat"]
+
+
+@pytest.fixture
+def top(settled_long_ago: None) -> Top:
+    """The top, which is watched."""
+    require_watches(Path("/"))
+    mounts = Mounts()
+    top = Top(mounts=mounts, watches=Watches(mounts, 100))
+    for moment in range(1, WATCHED_AFTER + 1):
+        top.agrees(moment)
+    return top
+
+
+def test_the_top_is_not_asked_while_it_is_watched(top: Top, calls: list[str]) -> None:
+    calls.clear()
+
+    assert (top.agrees(100), calls, top.names == UNTOLD) == (True, [], False)
+
+
+def test_what_has_been_mounted_shows_in_the_number_of_the_top(top: Top) -> None:
+    numbers = [top.names]
+    for moment in (100, 101, 102):
+        if moment == 101:
+            assert top._mounts is not None
+            top._mounts.changed()
+        top.agrees(moment)
+        numbers.append(top.names)
+
+    assert numbers[0] == numbers[1] != numbers[2] == numbers[3]
+
+
+def test_the_top_is_asked_once_its_watch_has_ended(top: Top) -> None:
+    stamps = top._stamps
+    top._watch.silent, top._stamps = False, (0, 0, 0)
+    top.agrees(100)
+
+    assert top._stamps == stamps
 
 
 def test_a_watch_goes_with_its_witness(watched: Watched) -> None:

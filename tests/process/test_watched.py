@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -235,6 +235,93 @@ def test_a_large_file_is_watched_too(pair: Pair, files: dict[str, Path]) -> None
 
     assert (len(before[1]), watched) == (1000 * len(OLD), (True, True))
     assert pair.ask(file) == pair.expected(file)
+
+
+# --- The way to the root --------------------------------------------------------------------------
+
+
+def another_in_place_of(directory: Path, below: str) -> None:
+    """A directory with this name in which there is a file at `below`, with other content."""
+    directory.rename(directory.with_name("moved"))
+    file = directory / below
+    file.parent.mkdir(parents=True)
+    file.write_bytes(NEW)
+
+
+def a_link_in_place_of(directory: Path, below: str) -> None:
+    """As above, behind a link."""
+    another_in_place_of(directory, below)
+    directory.rename(directory.with_name("elsewhere"))
+    directory.symlink_to("elsewhere")
+
+
+def a_mount_in_place_of(directory: Path, below: str) -> None:
+    other = directory.with_name("other")
+    (other / below).parent.mkdir(parents=True, exist_ok=True)
+    (other / below).write_bytes(NEW)
+    mounted(directory, other, directory)
+
+
+def open_again(directory: Path) -> None:
+    """Let it be removed."""
+    subprocess.run(["umount", directory], capture_output=True, check=False)
+    if directory.exists():
+        directory.chmod(0o755)
+
+
+TO_THE_WAY: dict[str, Callable[[Path, str], object]] = {
+    "another": another_in_place_of,
+    "a link": a_link_in_place_of,
+    "a mount": a_mount_in_place_of,
+    "moved": lambda directory, _: directory.rename(directory.with_name("moved")),
+    "closed": lambda directory, _: directory.chmod(0),
+}
+# What is done to the root, or to the directory that it lies in, or to the one above that.
+WAYS = [
+    *((deed, up) for deed in ("another", "a link", "a mount") for up in (".", "..", "../..")),
+    ("moved", ".."),
+    ("closed", ".."),
+]
+
+
+@pytest.fixture(scope="module")
+def sites() -> Iterator[dict[tuple[str, str], Path]]:
+    """A file for each of WAYS, beneath a root of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        require_watches(top)
+        top.chmod(0o755)
+        files = {
+            way: create(top / str(at) / "above" / "site" / "root") for at, way in enumerate(WAYS)
+        }
+        time.sleep(KEPT_AFTER + 0.1)
+        yield files
+
+
+@pytest.mark.parametrize(("deed", "up"), WAYS)
+def test_whatever_happens_to_the_root_or_above_it_is_seen_by_the_next_request(
+    sites: dict[tuple[str, str], Path], deed: str, up: str
+) -> None:
+    file = sites[deed, up]
+    root = file.parent.parent.parent
+    directory = Path(os.path.normpath(root / up))
+    with closing(Pair(root)) as pair:
+        before = pair.ask(file, OFTEN)
+        (worker,) = pair.keeping.workers()
+        watched, above = watched_inodes(worker), root.parent.parent
+        way = [file, *file.parents]
+        # What lies further up may change at any time.
+        unwatched = [
+            each for each in way[: way.index(above) + 1] if each.stat().st_ino not in watched
+        ]
+        try:
+            TO_THE_WAY[deed](directory, str(file.relative_to(directory)))
+            after, expected = pair.ask(file), pair.expected(file)
+        finally:
+            open_again(directory)
+
+    assert (before[:2], unwatched) == ((200, OLD), [])
+    assert after == expected != before
 
 
 def test_the_signal_of_a_lease_ends_no_worker(pair: Pair) -> None:
