@@ -250,6 +250,7 @@ class Batch:
         """One send for each head that is known: the hottest lines of the server. The others are left."""
         loop, log, answers, longest = self._loop, self._log, self._answers, self._longest
         date_line, deadline = loop.date_line, loop.now + self._keepalive
+        heard = self._cache.watches.heard
         if logged := log.enabled:
             log.turn_to(loop.wall)
         timed, layout = log.timed, log.layout
@@ -269,7 +270,11 @@ class Batch:
                 if answer is None:
                     others.append(arrival)
                     continue
-                if answer.moment != moment and not answer.agrees(moment):
+                if (
+                    heard != answer.heard
+                    and moment != answer.moment
+                    and not answer.agrees(moment, heard)
+                ):
                     self._memo.drop(head)  # it is made anew
                     others.append(arrival)
                     continue
@@ -373,7 +378,7 @@ class Batch:
 
     def _begin_run(self, octets: bytes, moment: int) -> tuple[list[bytes], list[Prepared], int]:
         """The known heads at the beginning of `octets`, their answers as of now, and where the rest begins."""
-        date_line = self._loop.date_line
+        date_line, heard = self._loop.date_line, self._cache.watches.heard
         heads: list[bytes] = []
         answers: list[Prepared] = []
         start, size = 0, 0
@@ -384,7 +389,11 @@ class Batch:
                 break
             if not answer.persistent and end < len(octets):
                 break  # what follows is not answered, but has to be received: see `lingering`
-            if answer.moment != moment and not answer.agrees(moment):
+            if (
+                heard != answer.heard
+                and moment != answer.moment
+                and not answer.agrees(moment, heard)
+            ):
                 self._memo.drop(head)
                 break
             if answer.date_line is not date_line:

@@ -62,24 +62,31 @@ class FileCache:
         "_kept",
         "_moment",
         "_most_held",
+        "_most_places",
         "_mounts",
         "_next_at",
         "_places",
         "_valid",
-        "_watches",
         "hits",
         "misses",
+        "watches",
     )
 
-    def __init__(self, octets: int, most_files: int, valid: float, watches: int = 0) -> None:
-        """`watches`: how many files and directories the kernel may be told to watch."""
+    def __init__(
+        self, octets: int, most_files: int, valid: float, most_small: int, watches: int = 0
+    ) -> None:
+        """No more than `most_files` large files and directories are open, and `most_small` small files.
+
+        `watches`: how many files and directories the kernel may be told to watch.
+        """
         self._kept: Generations[tuple[object, ...], Looked] = Generations(octets, most_files)
         # Shared by all that lies in them, so that each is asked once for a moment.
         self._places: WeakValueDictionary[bytes, Place] = WeakValueDictionary()
         self._held: WeakSet[files.File] = WeakSet()  # small files, open only to be asked
-        self._most_held = most_files  # how many of these, and of the places, may be open
+        self._most_held = most_small  # how many of these may be open
+        self._most_places = most_files
         self._mounts = Mounts()
-        self._watches = Watches(self._mounts, watches)
+        self.watches = Watches(self._mounts, watches)
         self._valid = valid  # seconds that witnesses are believed without being asked
         self._moment = 0
         self._next_at = 0.0  # monotonic seconds
@@ -96,7 +103,7 @@ class FileCache:
         if now >= self._next_at:
             self._next_at = now + self._valid
             self._moment += 1
-            self._watches.look()
+            self.watches.look()
         return self._moment
 
     def lookup(
@@ -228,15 +235,15 @@ class FileCache:
     def _top(self) -> Top:
         known = self._places.get(b"/")
         if not isinstance(known, Top):
-            self._places[b"/"] = known = Top(mounts=self._mounts, watches=self._watches)
+            self._places[b"/"] = known = Top(mounts=self._mounts, watches=self.watches)
         return known
 
     def _place(self, path: bytes, above: Place | None) -> Place:
         known = self._places.get(path)
         if known is not None and known.place is above and known.looks_the_same():
             return known
-        hold = len(self._places) < self._most_held
-        place = Place(path, above, hold=hold, mounts=self._mounts, watches=self._watches)
+        hold = len(self._places) < self._most_places
+        place = Place(path, above, hold=hold, mounts=self._mounts, watches=self.watches)
         self._places[path] = place
         return place
 

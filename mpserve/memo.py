@@ -30,6 +30,8 @@ IGNORED: Final = re.compile(
 )
 # How many such lines are left out. A head with more has some in its key, and is counted there.
 MOST_IGNORED: Final = 3
+# What is heard is counted from 0.
+NOTHING: Final = -1
 # Octets of a file that are sent in one call, without a turn of their own: what the socket of a fast client holds.
 MOST_AT_ONCE: Final = 1024 * 1024
 
@@ -81,6 +83,7 @@ class Prepared:
         "date_line",
         "end",
         "head_size",
+        "heard",
         "length",
         "line",
         "moment",
@@ -131,6 +134,8 @@ class Prepared:
         self.end = about.end  # its end without them
         self.persistent = request.persistent
         self.moment = 0  # as of a witness: all of them agreed
+        # What the kernel had told when they did, if all of them are watched: they agree until it tells more.
+        self.heard = NOTHING
         self.size = len(self.octets) + OVERHEAD  # octets of memory
 
     def __repr__(self) -> str:
@@ -142,8 +147,8 @@ class Prepared:
         self.octets = b"".join((self.octets[:start], date_line, self.octets[stop:]))
         self.date_line = date_line
 
-    def agrees(self, moment: int) -> bool:
-        """Whether all witnesses agree at `moment`."""
+    def agrees(self, moment: int, heard: int) -> bool:
+        """Whether all witnesses agree at `moment`, before which the kernel had told `heard` (see `watches`)."""
         for witness in self._other_witnesses:
             if not witness.agrees(moment):
                 return False
@@ -151,7 +156,13 @@ class Prepared:
         if last is not None and last.moment != moment and not last.agrees(moment):
             return False
         self.moment = moment
+        # Without a witness it is for nobody to tell.
+        if last is not None and last.is_watched() and self._others_are_watched():
+            self.heard = heard
         return True
+
+    def _others_are_watched(self) -> bool:
+        return all(witness.is_watched() for witness in self._other_witnesses)
 
 
 class Memo:

@@ -106,7 +106,7 @@ class Watches:
     The instance is made with the first watch. Where there can be none, there are no watches, and nothing is said.
     """
 
-    __slots__ = ("_fd", "_most", "_mounts", "_poll", "_watches")
+    __slots__ = ("_fd", "_most", "_mounts", "_poll", "_watches", "heard")
 
     def __init__(self, mounts: Mounts, most: int) -> None:
         """No more than `most` at a time."""
@@ -116,6 +116,7 @@ class Watches:
         self._poll = select.poll()
         mounts.register(self._poll)
         self._watches: WeakValueDictionary[int, Watch] = WeakValueDictionary()
+        self.heard = 0  # another number whenever anything was told: as long as it is the same, who was silent still is
 
     def __repr__(self) -> str:
         return f"<Watches {len(self)} of {self._most}>"
@@ -134,6 +135,7 @@ class Watches:
     def look(self) -> None:
         """Take note of all that was done before this was called, to what is watched and to the mounts."""
         for fd, _ in self._poll.poll(0):
+            self.heard += 1
             if fd == self._fd:
                 self._read(fd)
             else:

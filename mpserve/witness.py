@@ -117,6 +117,16 @@ class Witness:
         self.moment = moment
         return True
 
+    def is_watched(self) -> bool:
+        """Whether the kernel tells of all that could make it disagree: then only that has to be asked after."""
+        place = self.place
+        return (
+            self._watch.silent
+            and place is not None
+            and place.names == self._names
+            and place.is_watched()
+        )
+
     def looks_the_same(self) -> bool:
         """Whether what is seen now is what was seen then."""
         try:
@@ -289,6 +299,10 @@ class Top(Place):
                 self._ask_itself(self._fd)
             self.moment = moment
         return True
+
+    def is_watched(self) -> bool:
+        """As of any witness."""
+        return self._watch.silent
 
 
 def witness(path: bytes) -> Witness:

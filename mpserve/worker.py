@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mpserve.accesslog import AccessLog
-    from mpserve.config import Caches, Config
+    from mpserve.config import Config
     from mpserve.listeners import Listener
     from mpserve.scoreboard import Row
 
@@ -71,8 +71,10 @@ MEMORY_ERRORS_WITHIN: Final = 60.0
 # Octets that are let go at the first of them: to tell of it takes some.
 RESERVE: Final = 1024 * 1024
 
-# Large files, answers, small files and directories may each hold this part of the descriptors open.
+# Large files, answers and directories may each hold this part of the descriptors open; small files, of which there
+# are most, twice as much.
 CACHE_SHARE: Final = 16
+SMALL_SHARE: Final = 8
 # What the scoreboard shows of the connections.
 SHOWN: Final = (
     (READING, "reading"),
@@ -112,10 +114,10 @@ REASONS: Final = {
 }
 
 
-def affordable(caches: Caches) -> Caches:
-    """`caches` with no more open files than leave most descriptors to connections."""
+def affordable(files: int, share: int) -> int:
+    """So many open files, but no more than this part of the descriptors: most are for connections."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return dataclasses.replace(caches, files=min(caches.files, limit // CACHE_SHARE))
+    return min(files, limit // share)
 
 
 class Worker:
@@ -127,9 +129,11 @@ class Worker:
         self.slot = row["slot"]
         self.log = log
         self.loop = Loop(self.on_bug)
-        caches = affordable(config.caches)
+        wanted = config.caches.files
+        files, small = affordable(wanted, CACHE_SHARE), affordable(wanted, SMALL_SHARE)
+        caches = dataclasses.replace(config.caches, files=files)
         watches = affordable_watches(config.workers)
-        self.cache = FileCache(caches.octets, caches.files, caches.valid, watches)
+        self.cache = FileCache(caches.octets, files, caches.valid, small, watches)
         self.counters = Counters(row.cells)
         self.batch = Batch(config, caches, self.loop, self.cache, log, self.on_bug, self.counters)
         self.connections: set[Connection] = set()
@@ -137,7 +141,7 @@ class Worker:
         self.stalled = 0  # responses that were reset because the client took nothing for too long
         self.wide = 0  # connections whose sockets may hold more
         self.readahead = ReadAhead(self.loop.guarded)
-        self.crowd = Crowd(self.connections, self._most(caches), config.timeouts)
+        self.crowd = Crowd(self.connections, self._most(3 * files + small), config.timeouts)
         self.acceptor = Acceptor(self, self.crowd, row, listeners)
         self.shortage = Shortage(self.loop, config.timeouts.send, self.make_room)
         self.refuge: Refuge | None = None  # None: nothing keeps us from the root
@@ -394,9 +398,7 @@ class Worker:
                 faulthandler.enable(fd, all_threads=False)
                 faulthandler.register(signal.SIGURG, fd, all_threads=False)
 
-    def _most(self, caches: Caches) -> int:
-        """How many connections there may be: what is open now stays, and the caches open their files."""
+    def _most(self, kept: int) -> int:
+        """How many connections there may be: what is open now stays, and the caches keep so many files open."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return affordable_connections(
-            self.config.max_connections, limit, open_files() + 4 * caches.files
-        )
+        return affordable_connections(self.config.max_connections, limit, open_files() + kept)

@@ -128,7 +128,9 @@ class FakeService:
         caches = self.config.caches
         self.loop = Loop(self.on_bug)
         self.readahead = FakeReadAhead(self.loop)
-        self.cache = FileCache(caches.octets, caches.files, caches.valid, MOST_WATCHES)
+        self.cache = FileCache(
+            caches.octets, caches.files, caches.valid, caches.files, MOST_WATCHES
+        )
         self.batch = Batch(
             self.config,
             self.config.caches,

@@ -43,9 +43,15 @@ class FakeWitness(Witness):
     def __init__(self) -> None:
         super().__init__(b"/a.txt", None)
         self.agreeing = True
+        self.watched = False
+        self.asked = 0
 
     def looks_the_same(self) -> bool:
+        self.asked += 1
         return self.agreeing
+
+    def is_watched(self) -> bool:
+        return self.watched
 
 
 class FakeConnection:
@@ -117,7 +123,7 @@ class Stage:
     def __post_init__(self) -> None:
         self.loop = Loop(re_raise)
         self.loop.close()
-        self.cache = FileCache(1 << 20, 100, 0.0)
+        self.cache = FileCache(1 << 20, 100, 0.0, 100)
         self.counters = Counters()
         self.batch = Batch(
             self.config,
@@ -491,6 +497,31 @@ def test_an_answer_that_does_not_hold_any_more_is_made_anew(stage: Stage) -> Non
     assert (before, connection.heard()) == (b"old", b"")
     assert connection.deeds == [("take", head(b"A: b"))]
     assert not stage.knows(head(b"A: b"))
+
+
+@pytest.mark.parametrize("times", [pytest.param(1, id="alone"), pytest.param(2, id="in a run")])
+def test_witnesses_that_are_watched_are_asked_when_the_kernel_has_told_something(
+    stage: Stage, times: int
+) -> None:
+    witness = FakeWitness()
+    witness.watched = True
+    stage.learn(head(b"A: b"), b"old", witnesses=(witness,))
+    asked = []
+    for told in (0, 0, 1, 0, 0):
+        stage.cache.watches.heard += told
+        assert stage.say(head(b"A: b") * times).heard().count(b"old") == times
+        asked.append(witness.asked)
+
+    assert asked == [1, 1, 2, 2, 2]
+
+
+def test_witnesses_that_are_not_watched_are_asked_in_every_turn(stage: Stage) -> None:
+    witness = FakeWitness()
+    stage.learn(head(b"A: b"), b"old", witnesses=(witness,))
+    for _ in range(3):
+        stage.say(head(b"A: b"))
+
+    assert witness.asked == 3
 
 
 def test_witnesses_are_asked_after_all_has_been_received(stage: Stage) -> None:

@@ -79,7 +79,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
 
 
 def cache(octets: int = 1 << 24, files: int = 100, valid: float = 0.0) -> FileCache:
-    return FileCache(octets, files, valid)
+    return FileCache(octets, files, valid, files)
 
 
 def target(path: str) -> Target:
@@ -710,7 +710,7 @@ def test_a_small_span_is_read_only_where_the_disk_is_not_waited_for(
 
 def way_to(directory: Path, watches: int = MOST_WATCHES) -> list[bytes]:
     """The places on the way to a file in `directory`, which is the root, from the last to the first."""
-    made = FileCache(1 << 24, 100, 0.0, watches)
+    made = FileCache(1 << 24, 100, 0.0, 100, watches)
     place: Place | None = made._way_to(site_of(directory), os.fsencode(directory / "a.txt"))
     way = []
     while place is not None:

@@ -548,7 +548,7 @@ def test_the_request_after_a_change_sees_it_though_nobody_was_asked(
             say(service, change.target)
     found = root / change.target.strip("/")
     lies_in_the_root = found.parent == root and not (found.is_dir() and change.target[-1] == "/")
-    watched = len(service.cache._watches)
+    watched = len(service.cache.watches)
     pass_a_tick(root)
     change.happens(root)
     with as_nobody():

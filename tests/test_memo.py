@@ -10,6 +10,7 @@ from mpserve.logformat import SAID
 from mpserve.memo import (
     MOST_AT_ONCE,
     MOST_IGNORED,
+    NOTHING,
     OVERHEAD,
     Memo,
     Prepared,
@@ -21,6 +22,8 @@ from mpserve.protocol.http1 import Http1Protocol, Limits
 from mpserve.protocol.message import About, FileSpan, HTTPError, Piece, Request
 from mpserve.witness import Witness
 from tests.fakes import FakeFile, make_request
+
+HEARD = 3  # what the kernel has told
 
 LINE = b"GET / HTTP/1.1"
 HOST = b"Host: x"
@@ -184,10 +187,14 @@ def test_what_was_left_out_is_what_a_log_prints() -> None:
 class FakeWitness(Witness):
     """Agrees or not, and counts how often it was asked."""
 
-    def __init__(self, *, agrees: bool = True) -> None:
+    def __init__(self, *, agrees: bool = True, watched: bool = False) -> None:
         super().__init__(b"/x", None)
         self.would_agree = agrees
+        self.watched = watched
         self.asked = 0
+
+    def is_watched(self) -> bool:
+        return self.watched
 
     def looks_the_same(self) -> bool:
         self.asked += 1
@@ -254,17 +261,17 @@ def test_one_span_may_leave_in_one_call(content: tuple[Piece, ...], expected: bo
 def test_an_answer_agrees_as_long_as_all_its_witnesses_do() -> None:
     witnesses = (FakeWitness(), FakeWitness())
     answer = prepared(witnesses=witnesses)
-    agreed = answer.agrees(7)
+    agreed = answer.agrees(7, HEARD)
     witnesses[1].would_agree = False
 
-    assert (agreed, answer.moment, answer.agrees(8), answer.moment) == (True, 7, False, 7)
+    assert (agreed, answer.moment, answer.agrees(8, HEARD), answer.moment) == (True, 7, False, 7)
 
 
 def test_the_first_witness_that_disagrees_is_enough() -> None:
     witnesses = (FakeWitness(), FakeWitness(agrees=False), FakeWitness())
     answer = prepared(witnesses=witnesses)
 
-    assert not answer.agrees(1)
+    assert not answer.agrees(1, HEARD)
     assert [witness.asked for witness in witnesses] == [1, 1, 0]
 
 
@@ -272,12 +279,38 @@ def test_a_witness_of_several_answers_is_asked_once() -> None:
     witness = FakeWitness()
     answers = [prepared(witnesses=(witness,)) for _ in range(3)]
 
-    assert [answer.agrees(1) for answer in answers] == [True] * 3
+    assert [answer.agrees(1, HEARD) for answer in answers] == [True] * 3
     assert witness.asked == 1
 
 
+@pytest.mark.parametrize(
+    ("watched", "expected"),
+    [
+        pytest.param((True, True), HEARD, id="all of them"),
+        pytest.param((True, False), NOTHING, id="all but the last"),
+        pytest.param((False, True), NOTHING, id="the last"),
+        pytest.param((), NOTHING, id="nobody"),
+    ],
+)
+def test_what_is_heard_is_noted_where_all_witnesses_are_watched(
+    watched: tuple[bool, ...], expected: int
+) -> None:
+    answer = prepared(witnesses=tuple(FakeWitness(watched=each) for each in watched))
+    before = answer.heard
+    answer.agrees(1, HEARD)
+
+    assert (before, answer.heard) == (NOTHING, expected)
+
+
+def test_what_is_heard_is_not_noted_by_those_who_disagree() -> None:
+    answer = prepared(witnesses=(FakeWitness(agrees=False, watched=True),))
+    answer.agrees(1, HEARD)
+
+    assert answer.heard == NOTHING
+
+
 def test_an_answer_without_witnesses_always_agrees() -> None:
-    assert prepared().agrees(1)
+    assert prepared().agrees(1, HEARD)
 
 
 def test_its_repr_tells_what_it_answers() -> None:

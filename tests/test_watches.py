@@ -614,3 +614,16 @@ def test_their_reprs_tell_how_they_are(watching: Watches, opened: int) -> None:
 
 def test_a_watch_of_a_file_is_for_one_event() -> None:
     assert FILE & linux.IN_ONESHOT
+
+
+def test_what_is_told_is_counted(watching: Watches, file: Path, opened: int) -> None:
+    watch = watching.file(opened)
+    heard = [watching.heard]
+    for name in (None, "the mode", None):
+        if name is not None:
+            TO_A_FILE[name](file)
+        watching.look()
+        heard.append(watching.heard)
+
+    assert watch is not None
+    assert [each - heard[0] for each in heard] == [0, 0, 1, 1]
