@@ -25,14 +25,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 NEW = b"NEW CONTENT"  # what is written
 
 
-def require_watches(directory: Path) -> None:
-    """Skip the test where there can be none."""
-    fd = os.open(directory, os.O_PATH)
+def can_be_watched(path: Path) -> bool:
+    """Whether silence would prove anything of what is at `path`."""
+    fd = os.open(path, os.O_PATH)
     try:
-        sure = linux.file_system(fd) in SURE
+        return linux.file_system(fd) in SURE and is_sure(os.uname().release)
     finally:
         os.close(fd)
-    if not sure or not is_sure(os.uname().release):
+
+
+def require_watches(directory: Path) -> None:
+    """Skip the test where there can be none."""
+    if not can_be_watched(directory):
         pytest.skip(f"silence would prove nothing in {directory}")
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from mpserve.filecache import MOST_IN_MEMORY
-from mpserve.witness import KEPT_AFTER
+from mpserve.witness import KEPT_AFTER, WATCHED_AFTER
+from tests.deeds import can_be_watched
 from tests.harness.server import Server
-from tests.process.conftest import with_less_than_root
+from tests.process.conftest import watched_inodes, with_less_than_root
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +29,7 @@ FILES = 180  # of each of which the workers have an answer when it changes
 HOT = 6  # that change all the time
 CLIENTS = 4  # threads
 LONG_ENOUGH = 3.0  # seconds of changes
+WATCHED = 6  # one of so many files is asked for until it is watched, where it can be
 
 
 # --- What changes ---------------------------------------------------------------------------------
@@ -295,6 +297,26 @@ class Load:
         return self.files[min(self.place + dice.randrange(-2, 6), FILES - 1)]
 
 
+@dataclass
+class Watching:
+    """Sees to it that some files are watched when they change."""
+
+    server: Server
+    load: Load
+    clients: list[Client]
+    done: int = 0
+
+    def prepare(self, place: int) -> None:
+        """Ask for the file that changes next until a worker has it watched, if it is one of those."""
+        file = self.load.files[place]
+        if place % WATCHED or not file.path.exists():
+            return
+        for client in self.clients * (WATCHED_AFTER + 2):
+            self.load.findings.ask(client, [file])
+        inode = file.path.stat().st_ino
+        self.done += any(inode in watched_inodes(worker) for worker in self.server.workers())
+
+
 @pytest.fixture
 def server(tmp_path: Path, files: list[Changing]) -> Iterator[Server]:
     server = Server(tmp_path / "root", "--workers", "2", "--access-log", "off")
@@ -308,6 +330,7 @@ def test_no_answer_is_stale_and_none_is_of_two_minds(server: Server, files: list
     for thread in threads:
         thread.start()
     checks = [Client(server.port) for _ in range(4)]
+    watching = Watching(server, load, checks[:2])
     pause = threading.Event()
     hot = cycle([(deed, file) for deed in HOT_DEEDS for file in files[FILES:]])
     small, large = cycle(SMALL_DEEDS), cycle(LARGE_DEEDS)
@@ -325,6 +348,7 @@ def test_no_answer_is_stale_and_none_is_of_two_minds(server: Server, files: list
     begun = time.monotonic()
     for place, file in enumerate(files[:FILES]):
         load.place = place
+        watching.prepare(place)
         if file.states[-1] == MISSING:
             change(there_again, file)
         else:
@@ -341,3 +365,4 @@ def test_no_answer_is_stale_and_none_is_of_two_minds(server: Server, files: list
     assert load.findings.at_odds(files) == []
     assert load.findings.answered > 5 * FILES
     assert load.findings.ended < load.findings.answered / 10
+    assert not can_be_watched(files[0].path) or watching.done > FILES / WATCHED / 2
