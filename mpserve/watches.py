@@ -58,14 +58,14 @@ LIMITS: Final = {
 SETTINGS: Final = "/proc/sys/fs/inotify"
 # What belongs to a user is for all of his processes: all workers together take this part of it.
 SHARE: Final = 16
-# Half as many workers as this part of the instances again may be there while others take their place.
-INSTANCES_SHARE: Final = 8
+# Of the instances, of which each worker has one, this part; and twice as many while others take their place.
+INSTANCES_SHARE: Final = 4
 # A watch is told of by two events: what has been done, and that it has ended. The queue holds them all.
 EVENTS_SHARE: Final = 4
 
 # Where all that is done is done by this kernel's own calls, <linux/magic.h>: ext2 to ext4, xfs, f2fs, tmpfs.
 # Not overlayfs: its files are others' beneath, which may be changed there. Not what can only be read, as
-# squashfs: nothing of it was tried. Elsewhere another machine may write, or a process that tells nobody.
+# squashfs: it tells nothing, but was not tried. Elsewhere another machine may write, or a process that tells nobody.
 SURE: Final = frozenset({0xEF53, 0x58465342, 0xF2F52010, linux.TMPFS})
 # Since this version every opening of a file is told, also one by the kernel: for an NFS client, or for an
 # overlayfs that lies above.

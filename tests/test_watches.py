@@ -569,8 +569,8 @@ def test_one_look_tells_of_mounts_and_of_files(directory: Path, entered: int) ->
     [
         pytest.param(160_000, 128, 16384, 2, 4096, id="what the queue can tell of"),
         pytest.param(16_000, 128, 16384, 4, 250, id="a share of all"),
-        pytest.param(160_000, 128, 16384, 16, 625, id="as many workers as may be"),
-        pytest.param(160_000, 128, 16384, 17, 0, id="more workers than instances to spare"),
+        pytest.param(160_000, 128, 16384, 32, 312, id="as many workers as may be"),
+        pytest.param(160_000, 128, 16384, 33, 0, id="more workers than instances to spare"),
         pytest.param(0, 128, 16384, 1, 0, id="none at all"),
         pytest.param(160_000, 128, 0, 1, 0, id="no queue"),
     ],
