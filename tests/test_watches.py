@@ -27,7 +27,7 @@ from mpserve.watches import (
     events,
     is_sure,
 )
-from tests.deeds import TO_A_DIRECTORY, TO_A_FILE, WRITES, ignoring_sigio, require_watches
+from tests.deeds import TO_A_DIRECTORY, TO_A_FILE, WRITES, ignoring_sigio, let_in, require_watches
 from tests.test_files import as_nobody
 
 MOST = 100
@@ -40,13 +40,14 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Iterator[Path]:
     require_watches(tmp_path)
     directory = tmp_path / "directory"
     (directory / "empty").mkdir(parents=True)
     (directory / "there").write_bytes(b"there")
     (tmp_path / "beside").write_bytes(b"beside")
-    return directory
+    yield directory
+    let_in(tmp_path)
 
 
 @pytest.fixture

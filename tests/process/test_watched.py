@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from mpserve.witness import KEPT_AFTER, WATCHED_AFTER
-from tests.deeds import NEW, TO_A_FILE, TO_ITS_WAY, WRITES, require_watches
+from tests.deeds import NEW, TO_A_FILE, TO_ITS_WAY, WRITES, let_in, require_watches
 from tests.harness.server import Server
 from tests.process.conftest import watched_inodes, with_less_than_root
 
@@ -125,8 +125,7 @@ def root() -> Iterator[Path]:
         require_watches(root)
         root.chmod(0o755)
         yield root
-        for directory, _, _ in os.walk(root):
-            Path(directory).chmod(0o755)
+        let_in(root)
 
 
 @pytest.fixture(scope="module")
