@@ -20,8 +20,9 @@ PATIENCE = (
     20.0  # seconds: longer than any limit of the server for a client that has said all it will
 )
 LOOK_EVERY = 500  # cases
-# Files that are served from their descriptors, which the caches keep open; and an inotify instance.
-KEPT_OPEN = 5
+# What the caches keep open: files that are served from their descriptors, the directories on the way to them, from the
+# top on, and an inotify instance.
+KEPT_OPEN = 16
 HONEST = b"GET /hello.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
