@@ -115,8 +115,8 @@ def test_every_open_of_content_is_confined_by_the_kernel(
     assert any('"hello.txt"' in arguments for arguments in confined)
     assert [each for each in confined if "RESOLVE_BENEATH" not in each] == []
     assert [each for each in confined if rule not in each and "NO_SYMLINKS" not in each] == []
-    # All else is only to be looked up from, as O_PATH reads nothing: the root, and name by name what the caches hold and,
-    # where it is watched, the way to the root.
+    # All else is only to be looked up from, as O_PATH reads nothing: the root, and name by name what the caches
+    # hold and, where it is watched, the way to the root.
     assert [each for each in others if "O_PATH" not in each[2]] == []
     by_name = {name for place, name, *_ in others if place == "AT_FDCWD"}
     assert by_name <= {'"/"', f'"{tempting}"'}
