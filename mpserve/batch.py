@@ -218,6 +218,8 @@ class Batch:
                 arrived.append((connection, read(fd, RECEIVE_SIZE), fd))
             except OSError:  # nothing after all, or worse: the long way finds out
                 left.append(event)
+            except Exception as bug:  # noqa: BLE001  # as below: what the others have sent is not lost
+                self._on_bug(connection.take, bug)
         if arrived:
             self._answer(arrived)
         return left

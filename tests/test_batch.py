@@ -476,6 +476,24 @@ def test_who_has_sent_nothing_after_all_is_left(stage: Stage) -> None:
     assert connection.deeds == []
 
 
+def test_a_failure_to_receive_costs_the_others_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, broken, last = (idle_connection(stage, KNOWN) for _ in range(3))
+    read = os.read
+
+    def reading(fd: int, size: int) -> bytes:
+        if fd == broken.fd:
+            raise MemoryError
+        return read(fd, size)
+
+    monkeypatch.setattr(os, "read", reading)
+    left = stage.batch.receive([(each.fd, READY) for each in (first, broken, last)])
+
+    assert [each.heard()[-5:] for each in (first, broken, last)] == [b"hello", b"", b"hello"]
+    assert (left, [owner for owner, _ in stage.bugs]) == ([], [broken])
+
+
 def test_known_heads_with_more_behind_them_go_the_long_way_which_reads_on(stage: Stage) -> None:
     octets = KNOWN * (RECEIVE_SIZE // len(KNOWN) + 1)
     connection = idle_connection(stage, octets)
