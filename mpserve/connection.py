@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from mpserve.batch import Batch, Made
+from mpserve.batch import NOT_POLLED, Batch, Made
 from mpserve.config import Config
 from mpserve.counters import FILES_CHANGED, MEMO_MISSES, Counters
 from mpserve.filecache import Errand, FileCache, Looked
@@ -138,9 +138,9 @@ class Connection:
         "_sought",
         "deadline",
         "exchange",
+        "fd",
         "first_deadline",
         "peer",
-        "polled",
         "protocol",
         "readable",
         "sock",
@@ -151,7 +151,8 @@ class Connection:
 
     def __init__(self, service: Service, sock: _socket.socket, peer: bytes) -> None:
         self._service = service
-        self.polled = False  # a connection that ends with its first exchange never enters the epoll
+        # That of the socket when it is polled: a connection that ends with its first exchange never enters the epoll.
+        self.fd = NOT_POLLED
         self.sock = sock
         self.transport = Transport(sock)
         self.protocol = Http1Protocol(service.config.limits)
@@ -502,18 +503,19 @@ class Connection:
 
     def poll(self) -> None:
         """Enter the epoll, once."""
-        if not self.polled:
-            self.polled = True
+        if self.fd == NOT_POLLED:
+            self.fd = self.sock.fileno()
             self.sock.setblocking(False)
-            self._service.loop.add(self.sock.fileno(), EVENTS, self.on_event)
+            self._service.loop.add(self.fd, EVENTS, self.on_event)
             self._show()
 
     def _show(self) -> None:
         """Let the batch receive for us between two requests, and only then."""
-        if self.polled and self.state is IDLE:
-            self._service.batch.idle[self.sock.fileno()] = self
-        elif self.polled:
-            self._service.batch.idle.pop(self.sock.fileno(), None)
+        idle = self._service.batch.idle
+        if self.state is not IDLE:
+            idle.pop(self.fd, None)
+        elif self.fd != NOT_POLLED:
+            idle[self.fd] = self
 
     def _enter(self, state: State, patience: float) -> None:
         self.state = state
@@ -536,8 +538,7 @@ class Connection:
         self._service.wide -= self.transport.wide
         try:
             self._conclude()
-            if self.polled:
-                self._service.loop.remove(self.transport.fileno())
+            self._service.loop.remove(self.fd)
         finally:
             how()
             self._service.forget(self)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from loadtests.benchmark import (
@@ -100,6 +101,25 @@ def settings(
     }
 
 
+@contextmanager
+def places() -> Iterator[tuple[Path, Path]]:
+    """Where the tree is to be made, and a directory for everything else, also of the servers (see `peers`).
+
+    Sites lie where names seldom come and go. So nothing comes and goes beside the tree, or above it.
+    """
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="mpserve-benchmark-") as folder:
+        home = Path(folder, "home")
+        home.mkdir()
+        for each in (Path(folder), home):
+            each.chmod(0o755)  # for the workers of servers that give up root
+        tempfile.tempdir = str(home)
+        try:
+            yield Path(folder, "root"), home
+        finally:
+            tempfile.tempdir = before
+
+
 def measure(options: argparse.Namespace) -> Results:
     """The whole run. Raises KinError."""
     processors = machine.processors()
@@ -111,10 +131,7 @@ def measure(options: argparse.Namespace) -> Results:
         {},
     )
     results.notes += machine.disturbance()
-    with tempfile.TemporaryDirectory(prefix="mpserve-benchmark-") as folder:
-        root, home = Path(folder, "root"), Path(folder, "home")
-        home.mkdir()
-        Path(folder).chmod(0o755)  # for the workers of servers that give up root
+    with places() as (root, home):
         kin.introduce(python, options.before, home)
         before = [BEFORE] if options.before else []
         servers = present(list(dict.fromkeys([OURS, *before, *options.compare])), results)
