@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -361,6 +360,8 @@ def _complaint(error: argparse.ArgumentError) -> str:
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
+    import shutil  # noqa: PLC0415  # for help alone: a start is 2 ms sooner
+
     width = min(HELP_WIDTH, shutil.get_terminal_size().columns)
     # Raw: description and epilog are laid out by hand.
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=HELP_COLUMN, width=width)
