@@ -221,7 +221,10 @@ class Batch:
             except Exception as bug:  # noqa: BLE001  # as below: what the others have sent is not lost
                 self._on_bug(connection.take, bug)
         if arrived:
-            self._answer(arrived)
+            try:
+                self._answer(arrived)
+            except Exception as bug:  # noqa: BLE001  # none of the events that are left would come again
+                self._on_bug(self._answer, bug)
         return left
 
     def answer(self) -> None:
@@ -233,14 +236,14 @@ class Batch:
 
     def _answer(self, arrived: list[Arrival]) -> None:
         """The known heads first: nobody whose answer is known waits for one that has to be made."""
-        moment = self._cache.next_moment(self._loop.now)
+        moment, heard = self._cache.next_moment(self._loop.now), self._cache.watches.heard
         for connection, octets, _ in self._answer_known(arrived, moment):
             try:
                 if (
                     -1 < octets.find(END_OF_HEAD) < len(octets) - len(END_OF_HEAD)
                     and len(octets) < RECEIVE_SIZE
                 ):
-                    self._answer_run(connection, octets, moment)
+                    self._answer_run(connection, octets, moment, heard)
                 else:
                     connection.take(octets)
             except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
@@ -349,9 +352,9 @@ class Batch:
 
     # Runs: heads that came together from one client
 
-    def _answer_run(self, connection: Repeating, octets: bytes, moment: int) -> None:
+    def _answer_run(self, connection: Repeating, octets: bytes, moment: int, heard: int) -> None:
         """Answer the known heads at the beginning of `octets` together; the first other one ends the run."""
-        heads, answers, start = self._begin_run(octets, moment)
+        heads, answers, start = self._begin_run(octets, moment, heard)
         if not heads:
             connection.take(octets)
             return
@@ -378,9 +381,11 @@ class Batch:
         else:
             self._go_on(connection, octets[start:], persistent=answers[-1].persistent)
 
-    def _begin_run(self, octets: bytes, moment: int) -> tuple[list[bytes], list[Prepared], int]:
+    def _begin_run(
+        self, octets: bytes, moment: int, heard: int
+    ) -> tuple[list[bytes], list[Prepared], int]:
         """The known heads at the beginning of `octets`, their answers as of now, and where the rest begins."""
-        date_line, heard = self._loop.date_line, self._cache.watches.heard
+        date_line = self._loop.date_line
         heads: list[bytes] = []
         answers: list[Prepared] = []
         start, size = 0, 0

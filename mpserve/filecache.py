@@ -219,6 +219,10 @@ class FileCache:
         So it need not be asked for by its name, which is a walk for the kernel, as long as the names on the way
         are the same. A link on the way, also one that is the root, is followed again each time. Raises OSError.
         """
+        # One that is a name already stays it as long as anybody has it: all that lies in it shares it.
+        named = self._places.get(path)
+        if named is not None and named.place is None and named.looks_the_same():
+            return named
         with contextlib.suppress(OSError):
             place: Place = self._top()
             way = b""
@@ -234,7 +238,7 @@ class FileCache:
 
     def _top(self) -> Top:
         known = self._places.get(b"/")
-        if not isinstance(known, Top):
+        if not isinstance(known, Top) or not known.looks_the_same():
             self._places[b"/"] = known = Top(mounts=self._mounts, watches=self.watches)
         return known
 

@@ -159,9 +159,7 @@ class Loop:
         events = self._epoll.poll(self._wait())
         self.busy = len(events) > 1
         self.read_clock()
-        again = self._again
-        if again:
-            self._again = {}
+        again, self._again = self._again, {}
         handler_of = self._handlers.get
         for fd, mask in receive(events):
             handler = handler_of(fd)

@@ -20,10 +20,11 @@ class Visitor:
     Who stays becomes a Connection.
     """
 
-    __slots__ = ("_service", "deadline", "peer", "sock")
+    __slots__ = ("_connection", "_service", "deadline", "peer", "sock")
 
     def __init__(self, service: Service, sock: _socket.socket, peer: bytes) -> None:
         self._service = service
+        self._connection: Connection | None = None  # what it has become
         self.sock = sock
         self.peer = peer
         self.deadline = 0.0
@@ -58,9 +59,14 @@ class Visitor:
         """The answer has gone, and nothing follows."""
         self.sock.close()
 
-    reset = close
+    def reset(self) -> None:
+        """End it, whatever it is by now: a descriptor closed behind a connection's back becomes another's."""
+        if self._connection is None:
+            self.close()
+        else:
+            self._connection.reset()
 
     def _stay(self) -> Connection:
-        connection = Connection(self._service, self.sock, self.peer)
+        self._connection = connection = Connection(self._service, self.sock, self.peer)
         self._service.welcome(connection)
         return connection

@@ -41,8 +41,8 @@ from mpserve.linux import (
 )
 from mpserve.mounts import Mounts
 
-# All that sets a file's ctime, and whatever could lead to more. IN_MODIFY is for truncate(2), which opens
-# nothing. Not among them: IN_CLOSE_WRITE, before which there is an IN_OPEN; IN_DELETE_SELF, which does not
+# All that could make another answer of a file, and whatever could lead to that. IN_MODIFY is for truncate(2),
+# which opens nothing. Not among them: IN_CLOSE_WRITE, before which there is an IN_OPEN; IN_DELETE_SELF, which does not
 # come as long as we have the file open (that a name of it is gone is an IN_ATTRIB).
 FILE: Final = IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF | IN_OPEN | IN_ONESHOT
 # All that changes its names, or who may look them up. Nobody writes into a directory but by such calls.
@@ -134,12 +134,17 @@ class Watches:
 
     def look(self) -> None:
         """Take note of all that was done before this was called, to what is watched and to the mounts."""
-        for fd, _ in self._poll.poll(0):
+        try:
+            for fd, _ in self._poll.poll(0):
+                self.heard += 1
+                if fd == self._fd:
+                    self._read(fd)
+                else:
+                    self._mounts.changed()
+        except MemoryError:  # something may have been told, and nobody has heard it
             self.heard += 1
-            if fd == self._fd:
-                self._read(fd)
-            else:
-                self._mounts.changed()
+            self._mounts.changed()
+            self._end_all()
 
     def file(self, fd: int) -> Watch | None:
         """A watch of the file `fd`, which is to be asked once more; None where silence would prove nothing."""
@@ -193,10 +198,13 @@ class Watches:
     def _hear(self, number: int, mask: int) -> None:
         """Every event ends its watch, whatever it tells; and where some are missing, all end."""
         if mask & IN_Q_OVERFLOW:
-            for other in list(self._watches):
-                self.remove(other)
-                self._end(other)
+            self._end_all()
         else:
+            self._end(number)
+
+    def _end_all(self) -> None:
+        for number in list(self._watches):
+            self.remove(number)
             self._end(number)
 
     def _end(self, number: int) -> None:

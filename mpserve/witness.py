@@ -177,7 +177,8 @@ class Place(Witness):
     """A directory on the way to a file: that it is still the same one, and no link, whatever is in it now.
 
     Without a place of its own it is the root, which may be a link: it is a name, and what it leads to has
-    to be the same. One that is held open spares the kernel the way to it for all that lies in it.
+    to be the same. One that is held open spares the kernel the way to it for all that lies in it; whenever
+    anything has been mounted it is opened anew, as the descriptor leads to one mount for ever.
 
     `names` is another number whenever the names in it may have changed; UNTOLD where that cannot be told.
     """
@@ -236,6 +237,9 @@ class Place(Witness):
     def looks_the_same(self) -> bool:
         """As of any witness, but only which directory it is."""
         try:
+            mounts = self._mounts
+            if self.fd is not None and mounts and self._stamps[-1] != mounts.generation:
+                self._open_anew(self.fd)
             status = self._look()
         except OSError:
             return False
@@ -276,12 +280,27 @@ class Place(Witness):
         else:
             self._watch = NEVER_SILENT  # it has to be asked until they can be told
 
+    def _open_anew(self, fd: int) -> None:
+        """Let `fd` be what the path leads to now: it may be the same directory on another mount. Raises OSError.
+
+        What is mounted in it is found from the mount that it was opened on, and would be found from there for ever.
+        """
+        flags = os.O_PATH | os.O_DIRECTORY | (os.O_NOFOLLOW if self.place is not None else 0)
+        now = os.open(self._name, flags, dir_fd=self._at)
+        try:
+            os.dup2(now, fd, inheritable=False)
+        finally:
+            os.close(now)
+
     def _look(self) -> os.stat_result:
         return os.stat(self._name, dir_fd=self._at, follow_symlinks=self.place is None)
 
 
 class Top(Place):
-    """The directory that all ways begin at. Nobody can put it elsewhere, so it need not be asked for by its name."""
+    """The directory that all ways begin at. It need not be asked for by its name.
+
+    Only pivot_root(2) puts another there, which is told as a mount.
+    """
 
     __slots__ = ()
 
@@ -295,7 +314,10 @@ class Top(Place):
             # What has been mounted shows in the numbers: in its own, and so in those of all that lies below.
             assert self._mounts is not None
             assert self._fd is not None
-            if not self._watch.silent or self._stamps[-1] != self._mounts.generation:
+            mounted = self._stamps[-1] != self._mounts.generation
+            if mounted and not self.looks_the_same():
+                return False
+            if mounted or not self._watch.silent:
                 self._ask_itself(self._fd)
             self.moment = moment
         return True

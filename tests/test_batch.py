@@ -494,6 +494,19 @@ def test_a_failure_to_receive_costs_the_others_nothing(
     assert (left, [owner for owner, _ in stage.bugs]) == ([], [broken])
 
 
+def test_a_failure_to_answer_leaves_the_other_events_to_the_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_cache: FileCache, _now: float) -> int:
+        raise MemoryError
+
+    connection, other = idle_connection(stage, KNOWN), (999, select.EPOLLIN)
+    monkeypatch.setattr(FileCache, "next_moment", failing)
+
+    assert stage.batch.receive([(connection.fd, READY), other]) == [other]
+    assert [type(bug) for _, bug in stage.bugs] == [MemoryError]
+
+
 def test_known_heads_with_more_behind_them_go_the_long_way_which_reads_on(stage: Stage) -> None:
     octets = KNOWN * (RECEIVE_SIZE // len(KNOWN) + 1)
     connection = idle_connection(stage, octets)
@@ -531,6 +544,31 @@ def test_witnesses_that_are_watched_are_asked_when_the_kernel_has_told_something
         asked.append(witness.asked)
 
     assert asked == [1, 1, 2, 2, 2]
+
+
+def test_what_is_told_in_the_middle_of_a_turn_is_not_lost_to_a_run_of_that_turn(
+    stage: Stage,
+) -> None:
+    witness = FakeWitness()
+    witness.watched = True
+    single, repeated = head(b"A: b"), head(b"C: d")
+    for each in (single, repeated):
+        stage.learn(each, b"old", witnesses=(witness,))
+    unknown = stage.connection()
+
+    # As a lookup does, after the witness has been asked in this moment.
+    def hear(octets: bytes) -> None:
+        stage.cache.watches.heard += 1
+        witness.agreeing = False
+
+    unknown.take = hear  # type: ignore[method-assign]
+    for octets in (single, repeated * 2):
+        stage.bring(stage.connection(), octets)
+        if octets is single:
+            stage.bring(unknown, UNKNOWN)
+    stage.batch.answer()
+
+    assert stage.say(repeated).deeds == [("take", repeated)]
 
 
 def test_witnesses_that_are_not_watched_are_asked_in_every_turn(stage: Stage) -> None:

@@ -80,6 +80,16 @@ def test_the_batch_receives_between_two_requests_and_only_then(dialogue: Dialogu
     assert (dialogue.state, idle) == (State.CLOSED, {})
 
 
+def test_a_visitor_that_has_become_a_connection_ends_as_that(dialogue: Dialogue) -> None:
+    """A descriptor that is closed behind a connection's back may be another's when the connection ends."""
+    dialogue.say(GET[:5])
+    connection = dialogue.connection
+    dialogue.visitor.reset()
+
+    assert (dialogue.state, dialogue.service.gone) == (State.CLOSED, [connection])
+    assert dialogue.service.batch.idle == {}
+
+
 def test_requests_that_come_together_are_answered_in_order(dialogue: Dialogue) -> None:
     octets = dialogue.ask(GET + GET.replace(b"a.txt", b"none") + GET.replace(b"GET", b"HEAD"))
 

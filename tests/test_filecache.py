@@ -760,3 +760,29 @@ def test_a_root_behind_what_cannot_be_watched_is_a_name(
     )
 
     assert way_to(root) == [os.fsencode(root)]
+
+
+def test_a_root_that_cannot_be_watched_is_the_same_for_all_that_lies_in_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_watches(root)
+    cover = Watches.cover
+    unsure = root.stat().st_ino
+    monkeypatch.setattr(
+        Watches, "cover", lambda self, fd: os.fstat(fd).st_ino != unsure and cover(self, fd)
+    )
+    made = FileCache(1 << 24, 100, 0.0, 100, MOST_WATCHES)
+    roots = [made._root(os.fsencode(root)) for _ in range(3)]
+
+    assert [each is roots[0] for each in roots] == [True] * 3
+    assert roots[0].place is None
+
+
+def test_a_top_that_is_another_one_is_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_watches(root)
+    made = FileCache(1 << 24, 100, 0.0, 100, MOST_WATCHES)
+    tops = [made._top(), made._top()]
+    monkeypatch.setattr(tops[0], "sight", (0, 0, 0, 0, 0))
+    tops.append(made._top())
+
+    assert [top is tops[0] for top in tops] == [True, True, False]

@@ -157,6 +157,24 @@ def test_what_is_spread_takes_some_of_each_turn(
     assert not loop.spreading
 
 
+def test_what_a_handler_wants_again_is_called_in_the_next_turn(loop: Loop, pair: Pair) -> None:
+    called: list[int] = []
+
+    def once_more(_mask: int) -> None:
+        pair[0].recv(1)
+        loop.again(lambda: called.append(1))
+
+    loop.add(pair[0].fileno(), select.EPOLLIN, once_more)
+    pair[1].send(b"x")
+    counts = []
+    for _ in range(3):
+        loop.again(lambda: None)  # it does not wait
+        loop.turn(list, nothing)
+        counts.append(len(called))
+
+    assert counts == [0, 1, 1]
+
+
 def test_what_takes_long_comes_after_the_others_and_takes_some_of_each_turn(
     loop: Loop, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

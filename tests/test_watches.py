@@ -617,6 +617,24 @@ def test_a_watch_of_a_file_is_for_one_event() -> None:
     assert FILE & linux.IN_ONESHOT
 
 
+def test_where_there_is_no_memory_to_hear_what_was_told_all_watches_end(
+    watching: Watches, file: Path, opened: int, entered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_fd: int, _size: int) -> bytes:
+        raise MemoryError
+
+    both = watching.file(opened), watching.directory(entered)
+    before = watching.heard, watching._mounts.generation
+    file.chmod(0o600)
+    with monkeypatch.context() as starved:
+        starved.setattr(os, "read", failing)
+        silent = [is_silent(watching, watch) for watch in both]
+
+    assert silent == [False, False]
+    assert watching.heard > before[0]
+    assert watching._mounts.generation > before[1]
+
+
 def test_what_is_told_is_counted(watching: Watches, file: Path, opened: int) -> None:
     watch = watching.file(opened)
     heard = [watching.heard]

@@ -98,11 +98,18 @@ def a_directory_is_mounted(file: Path) -> None:
     mounted(file, other, file.parent)
 
 
+def a_directory_is_mounted_in_itself(file: Path) -> None:
+    """Its parent is mounted where it is, and looks the same; another directory, on that mount."""
+    mounted(file, file.parent.parent, file.parent.parent)
+    a_directory_is_mounted(file)
+
+
 DEEDS: dict[str, Callable[[Path], object]] = {
     **{f"the file: {name}": deed for name, deed in TO_A_FILE.items()},
     **{f"its way: {name}": deed for name, deed in TO_ITS_WAY.items()},
     "a file is mounted over it": a_file_is_mounted,
     "a directory is mounted over its own": a_directory_is_mounted,
+    "a directory is mounted over its own, on another mount": a_directory_is_mounted_in_itself,
 }
 BEFORE = {f"opened before: {name}": write for name, write in WRITES.items()}
 AFTER = {f"opened after: {name}": write for name, write in WRITES.items()}
@@ -158,7 +165,7 @@ def test_whatever_happens_to_a_file_that_is_watched_is_seen_by_the_next_request(
         DEEDS[name](file)
         after, expected = pair.ask(file), pair.expected(file)
     finally:
-        for path in (file, file.parent):
+        for path in (file, file.parent, file.parent.parent):
             subprocess.run(["umount", path], capture_output=True, check=False)
 
     assert (before[:2], watched) == ((200, OLD), (True, True))
@@ -261,9 +268,16 @@ def a_mount_in_place_of(directory: Path, below: str) -> None:
     mounted(directory, other, directory)
 
 
+def a_mount_on_another(directory: Path, below: str) -> None:
+    """The directory is mounted where it is, and looks the same; another one, on that mount."""
+    mounted(directory, directory, directory)
+    first, _, rest = below.partition("/")
+    a_mount_in_place_of(directory / first, rest)
+
+
 def open_again(directory: Path) -> None:
     """Let it be removed."""
-    subprocess.run(["umount", directory], capture_output=True, check=False)
+    subprocess.run(["umount", "--recursive", directory], capture_output=True, check=False)
     if directory.exists():
         directory.chmod(0o755)
 
@@ -272,12 +286,14 @@ TO_THE_WAY: dict[str, Callable[[Path, str], object]] = {
     "another": another_in_place_of,
     "a link": a_link_in_place_of,
     "a mount": a_mount_in_place_of,
+    "a mount on another": a_mount_on_another,
     "moved": lambda directory, _: directory.rename(directory.with_name("moved")),
     "closed": lambda directory, _: directory.chmod(0),
 }
 # What is done to the root, or to the directory that it lies in, or to the one above that.
 WAYS = [
     *((deed, up) for deed in ("another", "a link", "a mount") for up in (".", "..", "../..")),
+    ("a mount on another", ".."),
     ("moved", ".."),
     ("closed", ".."),
 ]
