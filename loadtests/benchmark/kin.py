@@ -65,11 +65,22 @@ def introduce(python: str, before: str | None, home: Path) -> None:
     peers.PEERS[OWN_SLOT] = polling(python, "own", "-")
     for name, slots in ((OURS, "every"), (OWN_SLOT, "own")):
         peers.PEERS[name + COUNTED] = polling(python, slots, str(home / COUNTS))
+    compile_bytecode(python, peers.PROJECT)
     if before is not None:
         source = home / "before"
         source.mkdir()
         check_out(before, source)
+        compile_bytecode(python, source)
         peers.PEERS[BEFORE] = peers.mpserve_by(python, source)
+
+
+def compile_bytecode(python: str, source: Path) -> None:
+    """Let the package in `source` start as an installed one does, whose bytecode is there."""
+    subprocess.run(
+        [python, "-m", "compileall", "-q", str(source / "mpserve")],
+        capture_output=True,
+        check=False,
+    )
 
 
 def polling(python: str, slots: str, counts: str) -> peers.Recipe:
