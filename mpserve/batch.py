@@ -237,7 +237,7 @@ class Batch:
     def _answer(self, arrived: list[Arrival]) -> None:
         """The known heads first: nobody whose answer is known waits for one that has to be made."""
         moment, heard = self._cache.next_moment(self._loop.now), self._cache.watches.heard
-        for connection, octets, _ in self._answer_known(arrived, moment):
+        for connection, octets, _ in self._answer_known(arrived, moment, heard):
             try:
                 if (
                     -1 < octets.find(END_OF_HEAD) < len(octets) - len(END_OF_HEAD)
@@ -250,12 +250,11 @@ class Batch:
                 self._on_bug(connection.take, bug)
 
     def _answer_known(  # noqa: C901, PLR0912, PLR0915  # by hand, as the head of the file says
-        self, arrived: list[Arrival], moment: int
+        self, arrived: list[Arrival], moment: int, heard: int
     ) -> list[Arrival]:
         """One send for each head that is known: the hottest lines of the server. The others are left."""
         loop, log, answers, longest = self._loop, self._log, self._answers, self._longest
         date_line, deadline = loop.date_line, loop.now + self._keepalive
-        heard = self._cache.watches.heard
         if logged := log.enabled:
             log.turn_to(loop.wall)
         timed, layout = log.timed, log.layout

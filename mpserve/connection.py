@@ -56,9 +56,7 @@ MOST_WIDE: Final = 256
 # One registration serves every state: edge-triggered, so that no epoll_ctl follows a change of state.
 # After an event of its kind, `readable` stays set until recv says that nothing is left.
 EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-HUNG_UP: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-EPOLLIN: Final = select.EPOLLIN
-READABLE: Final = EPOLLIN | HUNG_UP
+READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 # A target that could not be understood: what the answer stands on is the head alone.
 NOTHING_LOOKED_AT: Final = Looked(Outcome.MISSING, ())

@@ -205,8 +205,7 @@ class Place(Witness):
         self.watches = watches
         self._watch = NEVER_SILENT
         if hold:
-            flags = os.O_PATH | os.O_DIRECTORY | (os.O_NOFOLLOW if place is not None else 0)
-            self.fd = self._fd = os.open(self._name, flags, dir_fd=self._at)
+            self.fd = self._fd = self._open()
         status = self._look() if self.fd is None else os.fstat(self.fd)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(path)
@@ -285,12 +284,15 @@ class Place(Witness):
 
         What is mounted in it is found from the mount that it was opened on, and would be found from there for ever.
         """
-        flags = os.O_PATH | os.O_DIRECTORY | (os.O_NOFOLLOW if self.place is not None else 0)
-        now = os.open(self._name, flags, dir_fd=self._at)
+        now = self._open()
         try:
             os.dup2(now, fd, inheritable=False)
         finally:
             os.close(now)
+
+    def _open(self) -> int:
+        flags = os.O_PATH | os.O_DIRECTORY | (os.O_NOFOLLOW if self.place is not None else 0)
+        return os.open(self._name, flags, dir_fd=self._at)
 
     def _look(self) -> os.stat_result:
         return os.stat(self._name, dir_fd=self._at, follow_symlinks=self.place is None)
@@ -314,10 +316,10 @@ class Top(Place):
             # What has been mounted shows in the numbers: in its own, and so in those of all that lies below.
             assert self._mounts is not None
             assert self._fd is not None
-            mounted = self._stamps[-1] != self._mounts.generation
-            if mounted and not self.looks_the_same():
-                return False
-            if mounted or not self._watch.silent:
+            if self._stamps[-1] != self._mounts.generation:
+                if not self.looks_the_same():
+                    return False
+            elif not self._watch.silent:
                 self._ask_itself(self._fd)
             self.moment = moment
         return True
