@@ -1,4 +1,6 @@
 -- Sends the heads of a file in turn and prints what was counted as one line of JSON.
+-- Where all that is sent is alike, wrk is told once and calls nothing for a request: a client that takes longer
+-- has fewer requests under way, and a server that answers many in one turn then pays more for each.
 -- usage: wrk -s replay.lua URL -- FILE DEPTH COUNTED
 --    DEPTH    so many heads go out together
 --    COUNTED  1: a number of its own ends the last field of every head, so that no two are alike
@@ -18,10 +20,16 @@ function init(args)
          batch = {}
       end
    end
-   if tail ~= "" then request = counted end
+   if tail ~= "" then
+      request = counted
+   elseif #batches > 1 then
+      request = next_batch
+   else
+      wrk.format = function() return batches[1] end
+   end
 end
 
-function request()
+function next_batch()
    at = at % #batches + 1
    return batches[at]
 end
