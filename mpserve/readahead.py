@@ -81,7 +81,7 @@ def note_warm(span: FileSpan) -> None:
 
 
 class ReadAhead:
-    """The threads. They start when the first is wanted; `fd` is readable when one has finished.
+    """The threads. They start when the first is wanted, and end when none is; `fd` is readable when one has finished.
 
     Threads of one interpreter are in each other's way: where two are busy, each system call of one hands the
     interpreter to the other, which costs more than to look up a name. So what a turn leaves to them goes to one of
@@ -97,6 +97,7 @@ class ReadAhead:
         self._wanted: deque[Errand] = deque()
         self._done: deque[Errand] = deque()
         self._under_way = 0
+        self._wanted_lately = False  # since the last `rest`
         # One bell for each thread that is to look at what is wanted: it is free when all has been taken. None: the end.
         self._bells: queue.SimpleQueue[threading.Lock | None] = queue.SimpleQueue()
         self._patient = False  # the loop waits until all is done, and then looks
@@ -118,6 +119,7 @@ class ReadAhead:
             self._start()
         if not self._threads:
             return False
+        self._wanted_lately = True
         self._left.append((work, then))
         return True
 
@@ -144,10 +146,18 @@ class ReadAhead:
         self._told = False  # before the look: what is done from now on has to be told
         self._conclude()
 
+    def rest(self) -> None:
+        """Let the threads end if nothing has been wanted since the last call, and none is at work.
+
+        Each read and write on a connection costs the kernel more as long as other threads share the descriptors.
+        """
+        if not self._wanted_lately and not self._under_way:
+            self._end_threads()
+        self._wanted_lately = False
+
     def close(self) -> None:
         """Let the threads end when they have done what they are at. To be called when nobody waits."""
-        for _ in range(self._threads):
-            self._bells.put(None)
+        self._end_threads()
         with self._closing:
             self._closed = True
             os.close(self.fd)
@@ -175,6 +185,11 @@ class ReadAhead:
         with contextlib.suppress(RuntimeError):
             thread.start()
             self._threads += 1
+
+    def _end_threads(self) -> None:
+        for _ in range(self._threads):
+            self._bells.put(None)
+        self._threads = 0
 
     def _call(self, busy: int) -> threading.Lock:
         """Have a thread beside the `busy` ones look at what is wanted, and ring when nothing is left of it."""

@@ -179,6 +179,7 @@ class Worker:
         self.loop.every(min(DEADLINE_SWEEP, shortest / 4), self.sweep_deadlines)
         self.loop.every(ACCEPT_SWEEP, self.acceptor.sweep)
         self.loop.every(HEARTBEAT, self.beat)
+        self.loop.every(HEARTBEAT, self.readahead.rest)
         self.row["pid"], self.row["started_ns"] = os.getpid(), time.monotonic_ns()
         self.row["state"] = State.SERVING
         self.row["heartbeat_ns"] = time.monotonic_ns()

@@ -172,6 +172,43 @@ def test_there_are_never_more_than_a_few_threads(
     assert reader._threads == readahead.THREADS
 
 
+def test_threads_end_when_nothing_is_wanted_any_more_and_start_again(
+    reader: ReadAhead, file: File
+) -> None:
+    called: list[int] = []
+    for number in range(2):
+        others = readers()
+        reader.fetch(FileSpan(file, 0, 100), partial(called.append, number))
+        (thread,) = [each for each in readers() if each not in others]
+        wait_for(reader)
+        reader.rest()  # it was wanted a moment ago
+        before = reader._threads
+        reader.rest()
+        thread.join(10)
+
+        assert (1, 0, False) == (before, reader._threads, thread.is_alive())
+    assert [0, 1] == called
+
+
+def test_a_thread_that_is_at_work_does_not_end(reader: ReadAhead) -> None:
+    go = threading.Event()
+    called: list[int] = []
+    reader.run(until(go), partial(called.append, 1))
+    reader.end_turn(busy=False)
+    for _ in range(3):
+        reader.rest()
+    threads = reader._threads
+    go.set()
+    wait_until(reader, lambda: called == [1])
+
+    assert threads == 1
+
+
+def readers() -> list[threading.Thread]:
+    """The threads of all readers that live."""
+    return [thread for thread in threading.enumerate() if thread.name == "readahead"]
+
+
 def test_where_no_thread_can_start_it_says_so(
     reader: ReadAhead, file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +234,7 @@ def test_a_thread_that_finishes_after_the_close_writes_to_no_descriptor(
     reader.fetch(FileSpan(file, 0, 100), lambda: None)
     reader.end_turn(busy=False)
     assert reading.wait(10)
-    threads = [thread for thread in threading.enumerate() if thread.name == "readahead"]
+    threads = readers()
     reader.close()
     other = os.eventfd(0, os.EFD_NONBLOCK)  # has the number of the one that was closed
     go.set()

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.harness.slowdisk import SlowDisk, can_mount
+from tests.harness.until import until
 from tests.process.conftest import Serve, content, get
 
 pytestmark = [
@@ -57,3 +59,23 @@ def test_what_is_missing_on_a_slow_disk_is_missing_when_it_has_answered(
     assert content(server, "/slow/small") == FILES["small"]
     assert content(server, "/slow/small") == FILES["small"]
     assert disk.asked.is_set() is False
+
+
+def test_the_thread_that_waited_for_the_disk_ends_when_nobody_wants_one(
+    serve: Serve, disk: SlowDisk
+) -> None:
+    server = serve("--workers", "1", "--access-log", "off")
+    (worker,) = map(psutil.Process, server.workers())
+    disk.hold()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(content, server, "/slow/small")
+        try:
+            assert disk.asked.wait(10)
+            threads = worker.num_threads()
+        finally:
+            disk.release()
+        assert waiting.result(10) == FILES["small"]
+
+    assert threads > 1
+    assert until(lambda: worker.num_threads() == 1)
+    assert content(server, "/slow/large") == FILES["large"]
