@@ -29,6 +29,7 @@ from loadtests.benchmark.results import (
     BEFORE,
     FLOOR,
     OURS,
+    PYTHON_FLOOR,
     TRUSTING,
     Results,
     Table,
@@ -138,11 +139,12 @@ def measure(options: argparse.Namespace) -> Results:
         results.versions.update({name: peers.version_of(name) for name in servers})
         say("making the tree")
         tree.make(root)
-        program = floor.compile_into(home)
-        if program is None:
+        compiled = floor.compile_into(home)
+        if compiled is None:
             results.note("there is no C compiler: the floor is left out")
-        else:
-            results.versions[FLOOR] = ""
+        floors = {FLOOR: compiled} if compiled else {}
+        floors[PYTHON_FLOOR] = floor.in_python(python, home)
+        results.versions.update(dict.fromkeys(floors, ""))
         bench = timed.Bench(
             root=root,
             home=home,
@@ -155,7 +157,7 @@ def measure(options: argparse.Namespace) -> Results:
             retakes=options.retakes,
             results=results,
             say=say,
-            floor_program=program,
+            floors=floors,
         )
         run_all(bench, options)
     return results

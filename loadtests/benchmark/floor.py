@@ -1,4 +1,4 @@
-"""The floor: floor.c, compiled on the spot, answering with the octets that a server gave."""
+"""The floors: floor.c, compiled on the spot, and the same in Python, answering with the octets that a server gave."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tests.harness.peers import placed
 from tests.harness.recipes import HOST
 
 SOURCE = Path(__file__).with_name("floor.c")
+SCRIPT = Path(__file__).with_name("floor_in_python.py")
+SMALL = 65536  # octets of an answer that leaves with one write
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +35,45 @@ class Running:
         return [self.process.pid]
 
 
-def compile_into(folder: Path) -> Path | None:
-    """The program; None where there is no C compiler."""
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How a floor is started."""
+
+    command: tuple[str, ...]
+    home: Path  # a directory for what it is to answer
+    small_only: bool  # it knows nothing but small answers on connections that stay
+
+    def can_stand_for(self, answer: Answer, *, closing: bool) -> bool:
+        """Whether it can give `answer`."""
+        return not self.small_only or (len(answer.octets) <= SMALL and not closing)
+
+
+def in_python(python: str, home: Path) -> Program:
+    """The one that `python` runs."""
+    return Program((python, str(SCRIPT)), home, small_only=True)
+
+
+def compile_into(folder: Path) -> Program | None:
+    """The one in C; None where there is no C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return None
     program = folder / "floor"
     subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
-    return program
+    return Program((str(program),), folder, small_only=False)
 
 
 @contextmanager
 def start(
-    program: Path, answer: Answer, *, closing: bool, cpus: Collection[int] | None
+    program: Program, answer: Answer, *, closing: bool, cpus: Collection[int] | None
 ) -> Iterator[Running]:
-    """The floor, answering every request with `answer`, for as long as the `with` lasts."""
-    octets = program.with_name("answer")
+    """A floor, answering every request with `answer`, for as long as the `with` lasts."""
+    octets = program.home / "answer"
     octets.write_bytes(answer.octets)
     with listener() as sock, placed(cpus):
         number = sock.fileno()
         process = subprocess.Popen(
-            [str(program), str(number), str(octets), "1" if closing else "0"],
+            [*program.command, str(number), str(octets), "1" if closing else "0"],
             pass_fds=(number,),
         )
         host, port = sock.getsockname()

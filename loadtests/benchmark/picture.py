@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from loadtests.benchmark.report import figure, shown, title_of
-from loadtests.benchmark.results import FLOOR, OURS, Results
+from loadtests.benchmark.results import FLOOR, FLOORS, OURS, Results
 
 ACROSS = 3  # panels
 WIDTH = 300  # of a panel
@@ -42,7 +42,7 @@ STYLE = """
 
 def draw(results: Results, logged: bool = False) -> str:
     """The SVG document."""
-    servers = [name for name in reversed(shown(results)) if name != FLOOR]
+    servers = [name for name in reversed(shown(results)) if name not in FLOORS]
     workloads = results.workloads(logged)
     height_of_panel = TITLE + STEP * len(servers)
     down = -(-len(workloads) // ACROSS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from loadtests.benchmark.results import (
-    FLOOR,
+    FLOORS,
     MUCH_SOFTIRQ,
     MUCH_WAITING,
     OURS,
@@ -43,10 +43,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def shown(results: Results) -> list[str]:
-    """The servers in the order of the columns: the floor, the others, and ours beside its ratio."""
-    others = [name for name in results.versions if name not in (FLOOR, OURS)]
+    """The servers in the order of the columns: the floors, the others, and ours beside its ratio."""
+    others = [name for name in results.versions if name not in (*FLOORS, OURS)]
     return [
-        name for name in (FLOOR, *others, OURS) if any(row.server == name for row in results.timed)
+        name
+        for name in (*FLOORS, *others, OURS)
+        if any(row.server == name for row in results.timed)
     ]
 
 

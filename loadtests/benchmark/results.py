@@ -12,6 +12,8 @@ from loadtests import kept
 SHAPE = 1  # of the JSON; results of another shape are not compared
 OURS = "mpserve"
 FLOOR = "floor"
+PYTHON_FLOOR = "floor in Python"
+FLOORS = (FLOOR, PYTHON_FLOOR)  # no servers, but what one cannot do without
 BEFORE = "mpserve-before"  # as it was at another commit
 TRUSTING = "mpserve-1s"  # which believes for a second what it has seen of a file, as lighttpd does
 KIN = (BEFORE, TRUSTING)  # they are not among the others, of which one is the best
@@ -91,7 +93,7 @@ class Results:
 
     def ratio(self, workload: str, logged: bool) -> float | None:
         """Our processor time over that of the best of the others, in this run."""
-        others = [name for name in self.versions if name not in (OURS, FLOOR, *KIN)]
+        others = [name for name in self.versions if name not in (OURS, *FLOORS, *KIN)]
         return self._over(others, workload, logged)
 
     def change(self, workload: str, logged: bool) -> float | None:

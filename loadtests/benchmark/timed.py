@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from loadtests.benchmark import client, floor, processes, wire
 from loadtests.benchmark.machine import Processors
-from loadtests.benchmark.results import FLOOR, MUCH_WAITING, OURS, Results, Sample, Timed
+from loadtests.benchmark.results import MUCH_WAITING, OURS, Results, Sample, Timed
 from loadtests.benchmark.workloads import Workload
 from tests.harness import peers
 
@@ -28,6 +28,10 @@ T = TypeVar("T")
 class Running(Protocol):
     """A server while it is measured."""
 
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
     @property
     def url(self) -> str: ...
     def pids(self) -> list[int]: ...
@@ -59,7 +63,7 @@ class Bench:
     retakes: int
     results: Results
     say: Callable[[str], None]
-    floor_program: Path | None
+    floors: dict[str, floor.Program]
 
     def remark(self, text: str) -> None:
         """Says it now, and keeps it for the report."""
@@ -90,15 +94,18 @@ def run(bench: Bench, workload: Workload, *, logged: bool) -> None:
     starters: dict[str, Starter] = {
         name: partial(bench.start, name, logged=logged) for name in agreed
     }
-    if agreed and bench.floor_program and not logged:
-        agreed[FLOOR] = agreed.get(OURS) or next(iter(agreed.values()))
-        starters[FLOOR] = partial(
-            floor.start,
-            bench.floor_program,
-            agreed[FLOOR].answer,
-            closing=workload.closing,
-            cpus=bench.processors.server or None,
-        )
+    if agreed and not logged:
+        given = agreed.get(OURS) or next(iter(agreed.values()))
+        for name, program in bench.floors.items():
+            if program.can_stand_for(given.answer, closing=workload.closing):
+                agreed[name] = given
+                starters[name] = partial(
+                    floor.start,
+                    program,
+                    given.answer,
+                    closing=workload.closing,
+                    cpus=bench.processors.server or None,
+                )
     samples: dict[str, list[Sample]] = {name: [] for name in starters}
     for turn in range(bench.rounds):
         for name in rotated(list(starters), turn):

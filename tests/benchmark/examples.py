@@ -1,8 +1,15 @@
-"""Results as a run would leave them, small enough to reckon with in the head."""
+"""Results as a run would leave them, small enough to reckon with in the head, and a bench for short runs."""
 
 from __future__ import annotations
 
-from loadtests.benchmark.results import Results, Sample, Table, Timed
+import sys
+from pathlib import Path
+
+from loadtests.benchmark import floor
+from loadtests.benchmark.machine import processors
+from loadtests.benchmark.results import FLOOR, PYTHON_FLOOR, Results, Sample, Table, Timed
+from loadtests.benchmark.timed import Bench
+from loadtests.benchmark.workloads import WORKLOADS
 
 
 def sample(processor_us: float, rate: float = 1000.0) -> Sample:
@@ -53,3 +60,35 @@ def results() -> Results:
         ],
         notes=["h2o is not installed and is left out"],
     )
+
+
+def bench(tmp_path: Path, *servers: str, floors: bool = False) -> Bench:
+    """A bench with a small tree, for measurements of one second."""
+    root, home = tmp_path / "root", tmp_path / "home"
+    root.mkdir()
+    home.mkdir()
+    content = WORKLOADS["hot"].asks()[0].content
+    assert content is not None
+    (root / "hot.html").write_bytes(content)
+    return Bench(
+        root=root,
+        home=home,
+        servers=servers,
+        processors=processors(),
+        connections=4,
+        rounds=1,
+        seconds=1,
+        warm_up=1,
+        retakes=0,
+        results=Results("", {}, {}, {}),
+        say=lambda _: None,
+        floors={FLOOR: compiled(home), PYTHON_FLOOR: floor.in_python(sys.executable, home)}
+        if floors
+        else {},
+    )
+
+
+def compiled(home: Path) -> floor.Program:
+    program = floor.compile_into(home)
+    assert program is not None
+    return program

@@ -30,7 +30,7 @@ def bench(tmp_path: Path, rounds: int = 3) -> Bench:
         retakes=0,
         results=Results("", {}, {}, {}),
         say=lambda _: None,
-        floor_program=None,
+        floors={},
     )
 
 

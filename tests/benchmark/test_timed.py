@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from loadtests.benchmark import floor, timed, wire
 from loadtests.benchmark.client import ClientError
-from loadtests.benchmark.machine import processors
-from loadtests.benchmark.results import Results
-from loadtests.benchmark.timed import Bench
+from loadtests.benchmark.results import FLOOR, PYTHON_FLOOR
 from loadtests.benchmark.workloads import WORKLOADS, Ask, Workload
-from tests.benchmark.examples import sample
+from tests.benchmark.examples import bench, compiled, sample
 
 needs_wrk = pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
 needs_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
@@ -36,39 +35,21 @@ def test_answers_of_another_length_do_not(expected: int) -> None:
         timed.check_octets(sample(1.0), expected)
 
 
-def bench(tmp_path: Path, *servers: str, compiled: bool = False) -> Bench:
-    """A bench with a small tree, for measurements of one second."""
-    root, home = tmp_path / "root", tmp_path / "home"
-    root.mkdir()
-    home.mkdir()
-    content = WORKLOADS["hot"].asks()[0].content
-    assert content is not None
-    (root / "hot.html").write_bytes(content)
-    return Bench(
-        root=root,
-        home=home,
-        servers=servers,
-        processors=processors(),
-        connections=4,
-        rounds=1,
-        seconds=1,
-        warm_up=1,
-        retakes=0,
-        results=Results("", {}, {}, {}),
-        say=lambda _: None,
-        floor_program=floor.compile_into(home) if compiled else None,
-    )
-
-
 @pytest.mark.slow
 @needs_wrk
 @needs_compiler
-@pytest.mark.parametrize("name", ["close", "pipelined"])
-def test_a_server_and_the_floor_are_timed(tmp_path: Path, name: str) -> None:
-    on = bench(tmp_path, "mpserve", compiled=True)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("close", ["mpserve", FLOOR], id="close"),
+        pytest.param("pipelined", ["mpserve", FLOOR, PYTHON_FLOOR], id="pipelined"),
+    ],
+)
+def test_a_server_and_the_floors_are_timed(tmp_path: Path, name: str, expected: list[str]) -> None:
+    on = bench(tmp_path, "mpserve", floors=True)
     timed.run(on, WORKLOADS[name], logged=False)
 
-    assert ["mpserve", "floor"] == [row.server for row in on.results.timed], on.results.notes
+    assert expected == [row.server for row in on.results.timed], on.results.notes
     assert all(row.middle("processor_us") > 0.1 for row in on.results.timed)
 
 
@@ -86,13 +67,40 @@ def test_a_server_that_answers_otherwise_is_left_out_with_a_note(tmp_path: Path)
 @needs_compiler
 @pytest.mark.parametrize("size", [10, 1_000_000])
 def test_the_floor_answers_with_the_octets_it_was_given(tmp_path: Path, size: int) -> None:
-    program = floor.compile_into(tmp_path)
-    assert program is not None
-    content = b"x" * size
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
-    answer = wire.Answer(200, {}, content, head)
-    asked = Workload("floor", "floor", lambda: [Ask("/", content)], depth=3)
-    with floor.start(program, answer, closing=False, cpus=None) as running:
-        _, given = wire.verify(running.host, running.port, asked)
+    answer = answer_of(size)
 
-    assert answer.octets == given.octets
+    assert answer.octets == asked(compiled(tmp_path), answer).octets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [10, 60_000])
+def test_so_does_the_one_in_python(tmp_path: Path, size: int) -> None:
+    answer = answer_of(size)
+
+    assert answer.octets == asked(floor.in_python(sys.executable, tmp_path), answer).octets
+
+
+@pytest.mark.parametrize(
+    ("size", "closing", "expected"),
+    [(10, False, True), (10, True, False), (1_000_000, False, False)],
+)
+def test_the_one_in_python_stands_for_small_answers_on_connections_that_stay(
+    tmp_path: Path, size: int, closing: bool, expected: bool
+) -> None:
+    program = floor.in_python(sys.executable, tmp_path)
+
+    assert expected == program.can_stand_for(answer_of(size), closing=closing)
+
+
+def answer_of(size: int) -> wire.Answer:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+    return wire.Answer(200, {}, b"x" * size, head)
+
+
+def asked(program: floor.Program, answer: wire.Answer) -> wire.Answer:
+    """What the floor gives three times to one client, and once to another."""
+    workload = Workload("floor", "floor", lambda: [Ask("/", answer.content)], depth=3)
+    with floor.start(program, answer, closing=False, cpus=None) as running:
+        for _ in range(2):
+            _, given = wire.verify(running.host, running.port, workload)
+    return given
