@@ -25,6 +25,7 @@ from loadtests.benchmark import (
     timed,
     tree,
 )
+from loadtests.benchmark.distance import Distance
 from loadtests.benchmark.results import (
     BEFORE,
     FLOOR,
@@ -51,6 +52,9 @@ TABLES: dict[str, Callable[[timed.Bench], Table]] = {
     "cold": cold.run,
 }
 COMMAND = "benchmark"
+PATIENCE = (
+    "to wait, altogether, until the processors of server and client lie near each other (600)"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seconds", type=int, default=4, metavar="S", help="of each measurement (4)")
     add("--warm-up", type=int, default=1, metavar="S", help="seconds before it, not counted (1)")
     add("--retakes", type=int, default=2, metavar="N", help="where other work disturbed (2)")
+    add("--patience", type=float, default=600, metavar="S", help=PATIENCE)
     add("--connections", type=int, default=64, metavar="N", help="of the client (64)")
     add("--json", type=Path, metavar="FILE", help="keep the results here")
     add("--again", action="store_true", help="keep what FILE has of everything else")
@@ -150,6 +155,7 @@ def measure(options: argparse.Namespace) -> Results:
             home=home,
             servers=servers,
             processors=processors,
+            distance=Distance(processors, options.patience),
             connections=options.connections,
             rounds=options.rounds,
             seconds=options.seconds,

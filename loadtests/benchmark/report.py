@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from loadtests.benchmark.distance import FAR
 from loadtests.benchmark.results import (
     FLOORS,
     MUCH_SOFTIRQ,
@@ -193,6 +194,12 @@ def doubts(results: Results) -> Iterator[str]:
                 f"in {len(shares)} of {len(samples)} measurements {what} more than {much:.0%},"
                 f" up to {max(shares):.0%}"
             )
+    distances = [sample.distance_ns for sample in samples if sample.distance_ns]
+    if far := [each for each in distances if each > FAR * min(distances)]:
+        yield (
+            f"in {len(far)} of {len(samples)} measurements the processors of server and client lay further apart"
+            f" than in the others: {max(far):,.0f} ns there and back instead of {min(distances):,.0f}"
+        )
 
 
 def markdown(results: Results) -> str:

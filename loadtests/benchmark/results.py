@@ -36,6 +36,8 @@ class Sample:
     client_share: float  # of its processor that the client used
     waited_share: float  # of the time, that the server was ready to run and could not
     softirq_share: float  # of the server's processor time, spent by the kernel's thread on top
+    # How far the processors of server and client lay apart, before or after (see `distance`); 0: not measured.
+    distance_ns: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from loadtests.benchmark import floor
+from loadtests.benchmark.distance import Distance
 from loadtests.benchmark.machine import processors
 from loadtests.benchmark.results import FLOOR, PYTHON_FLOOR, Results, Sample, Table, Timed
 from loadtests.benchmark.timed import Bench
@@ -75,6 +76,7 @@ def bench(tmp_path: Path, *servers: str, floors: bool = False) -> Bench:
         home=home,
         servers=servers,
         processors=processors(),
+        distance=Distance(processors(), 0.0),
         connections=4,
         rounds=1,
         seconds=1,

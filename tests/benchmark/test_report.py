@@ -108,6 +108,17 @@ def test_measurements_beside_other_work_are_counted_in_the_notes() -> None:
     ] == list(report.doubts(taken))
 
 
+def test_measurements_between_processors_that_lay_apart_are_counted_in_the_notes() -> None:
+    taken = results()
+    far, near = replace(sample(11.0), distance_ns=700.0), replace(sample(9.0), distance_ns=350.0)
+    taken.timed.append(Timed("10k", False, "nginx", (near, far, near)))
+
+    (doubt,) = report.doubts(taken)
+
+    assert doubt.startswith("in 1 of 21 measurements the processors of server and client lay")
+    assert doubt.endswith("700 ns there and back instead of 350")
+
+
 def test_undisturbed_measurements_need_no_note() -> None:
     assert [] == list(report.doubts(results()))
 

@@ -8,12 +8,15 @@ from typing import Self
 import pytest
 
 from loadtests.benchmark import kin, slots, stopped
+from loadtests.benchmark.distance import Distance
 from loadtests.benchmark.machine import Processors
 from loadtests.benchmark.polling import EMPTY, IN_VAIN, POLLED
 from loadtests.benchmark.results import OURS, Results
 from loadtests.benchmark.stopped import Seen
 from loadtests.benchmark.timed import Bench
 from tests.harness import peers
+
+PLACES = Processors(frozenset({0}), frozenset({1}))
 
 
 def bench(tmp_path: Path, rounds: int = 3) -> Bench:
@@ -22,7 +25,8 @@ def bench(tmp_path: Path, rounds: int = 3) -> Bench:
         root=tmp_path,
         home=tmp_path,
         servers=(),
-        processors=Processors(frozenset({0}), frozenset({1})),
+        processors=PLACES,
+        distance=Distance(PLACES, 0.0),
         connections=4,
         rounds=rounds,
         seconds=1,

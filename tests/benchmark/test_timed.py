@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from loadtests.benchmark import floor, timed, wire
+from loadtests.benchmark import distance, floor, timed, wire
 from loadtests.benchmark.client import ClientError
+from loadtests.benchmark.distance import Distance
+from loadtests.benchmark.machine import Processors
 from loadtests.benchmark.results import FLOOR, PYTHON_FLOOR
 from loadtests.benchmark.workloads import WORKLOADS, Ask, Workload
 from tests.benchmark.examples import bench, compiled, sample
@@ -104,3 +108,43 @@ def asked(program: floor.Program, answer: wire.Answer) -> wire.Answer:
         for _ in range(2):
             _, given = wire.verify(running.host, running.port, workload)
     return given
+
+
+@pytest.mark.parametrize(
+    ("tries", "expected"),
+    [
+        pytest.param([(700, 0.0), (280, 0.0)], 2.0, id="until they are near"),
+        pytest.param([(700, 0.0), (700, 0.0)], 1.0, id="not for ever"),
+        pytest.param([(280, 0.5), (280, 0.2)], 2.0, id="until nothing else is at work"),
+        pytest.param([(280, 0.5), (700, 0.0)], 1.0, id="to lie near is worth more"),
+    ],
+)
+def test_a_disturbed_measurement_is_taken_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tries: list[tuple[float, float]],
+    expected: float,
+) -> None:
+    on = bench(tmp_path)
+    on.retakes = 1
+    on.distance = Distance(Processors(frozenset({0}), frozenset({1})), 0.0, least=280.0)
+    taken = [
+        replace(sample(number + 1.0), waited_share=waited)
+        for number, (_, waited) in enumerate(tries)
+    ]
+    monkeypatch.setattr(timed, "measure", lambda *_: taken.pop(0))
+    trips = [trip for trip, _ in tries for _ in ("before", "after")]
+    monkeypatch.setattr(distance, "round_trip", lambda *_: trips.pop(0))
+    given = timed.Agreed([b""], answer_of(1200))
+    monkeypatch.setattr(timed, "check_octets", lambda *_: None)
+
+    counted = timed.attempt(
+        on,
+        WORKLOADS["hot"],
+        given,
+        "nginx",
+        nullcontext,  # type: ignore[arg-type]  # nobody looks at what is started
+    )
+
+    assert counted is not None
+    assert expected == counted.processor_us
