@@ -190,6 +190,25 @@ def test_threads_end_when_nothing_is_wanted_any_more_and_start_again(
     assert [0, 1] == called
 
 
+def test_all_of_several_threads_end(reader: ReadAhead) -> None:
+    others = readers()
+    go = threading.Event()
+    called: list[int] = []
+    for number in range(3):
+        reader.run(until(go), partial(called.append, number))
+        reader.end_turn(busy=False)
+    threads = [each for each in readers() if each not in others]
+    go.set()
+    wait_until(reader, lambda: len(called) == 3)
+    for _ in range(2):
+        reader.rest()
+    for thread in threads:
+        thread.join(10)
+
+    assert len(threads) == 3
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_a_thread_that_is_at_work_does_not_end(reader: ReadAhead) -> None:
     go = threading.Event()
     called: list[int] = []

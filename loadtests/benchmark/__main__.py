@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, default=3, metavar="N", help="interleaved rounds (3)")
     add("--seconds", type=int, default=4, metavar="S", help="of each measurement (4)")
     add("--warm-up", type=int, default=1, metavar="S", help="seconds before it, not counted (1)")
-    add("--retakes", type=int, default=2, metavar="N", help="where other work disturbed (2)")
+    add("--retakes", type=int, default=2, metavar="N", help="where the machine disturbed (2)")
     add("--patience", type=float, default=600, metavar="S", help=PATIENCE)
     add("--connections", type=int, default=64, metavar="N", help="of the client (64)")
     add("--json", type=Path, metavar="FILE", help="keep the results here")
@@ -146,7 +146,9 @@ def measure(options: argparse.Namespace) -> Results:
         tree.make(root)
         compiled = floor.compile_into(home)
         if compiled is None:
-            results.note("there is no C compiler: the floor is left out")
+            results.note(
+                "there is no C compiler: the floor in C is left out, and that of the fairness"
+            )
         floors = {FLOOR: compiled} if compiled else {}
         floors[PYTHON_FLOOR] = floor.in_python(python, home)
         results.versions.update(dict.fromkeys(floors, ""))

@@ -53,7 +53,8 @@ def run(bench: Bench) -> Table:
         f"p99 of a 1 KiB request, alone and while {DOWNLOADS} clients download 1 GiB and {SLOW} more read"
         " 32 KB/s each, from one worker. The requests come at random times, 500 a second, whether or not the"
         f" last one was answered. {FLOOR}: the crowd is {OURS}'s, and the requests are answered by the smallest C"
-        " loop, which goes before all else on its processor; what is left is the way there and back.",
+        " loop, which goes before all else on its processor: what is left is the way there and back, and what the"
+        " kernel does not interrupt on it.",
         ("server", "p99 alone, µs", "p99 beside the crowd, µs", "times", "downloads, MB/s"),
         tuple(rows),
     )

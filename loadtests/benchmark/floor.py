@@ -16,7 +16,7 @@ from tests.harness.recipes import HOST
 
 SOURCE = Path(__file__).with_name("floor.c")
 SCRIPT = Path(__file__).with_name("floor_in_python.py")
-SMALL = 65536  # octets of an answer that leaves with one write
+SMALL = 65536  # octets of an answer that leaves with one write, as in floor.c
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The floor in Python: the smallest loop around epoll, `os.read` and `os.write` that sends the octets it was given.
 
-As floor.c it parses nothing, looks nothing up and keeps no time, and it knows that an answer is small and that a
-request comes in one piece. What a server in Python spends beyond it is the server's own doing; what it spends beyond
-floor.c is the interpreter's.
+As floor.c it parses nothing, looks nothing up and keeps no time. And it knows that an answer is small, and that
+requests come whole and at most COPIES at a time. What a server in Python spends beyond it is the server's own doing;
+what it spends beyond floor.c is the interpreter's.
 usage: floor_in_python.py LISTENER ANSWER   as floor.c; connections stay
 """
 
@@ -55,7 +55,6 @@ def admit(listener: socket.socket, poller: select.epoll) -> None:
             client, _ = listener.accept()
         except BlockingIOError:
             return
-        client.setblocking(True)
         poller.register(client.detach(), select.EPOLLIN | select.EPOLLET)
 
 
