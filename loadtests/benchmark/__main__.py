@@ -52,9 +52,6 @@ TABLES: dict[str, Callable[[timed.Bench], Table]] = {
     "cold": cold.run,
 }
 COMMAND = "benchmark"
-PATIENCE = (
-    "to wait, altogether, until the processors of server and client lie near each other (600)"
-)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,7 +71,9 @@ def parser() -> argparse.ArgumentParser:
     add("--seconds", type=int, default=4, metavar="S", help="of each measurement (4)")
     add("--warm-up", type=int, default=1, metavar="S", help="seconds before it, not counted (1)")
     add("--retakes", type=int, default=2, metavar="N", help="where the machine disturbed (2)")
-    add("--patience", type=float, default=600, metavar="S", help=PATIENCE)
+    add(
+        "--patience", type=float, default=600, metavar="S", help="to wait for near processors (600)"
+    )
     add("--connections", type=int, default=64, metavar="N", help="of the client (64)")
     add("--json", type=Path, metavar="FILE", help="keep the results here")
     add("--again", action="store_true", help="keep what FILE has of everything else")

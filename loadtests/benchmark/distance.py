@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from loadtests.benchmark.machine import Processors
+from tests.harness.peers import placed
 
 ROUNDS = 20_000
 BLOCK = 100  # rounds that the clock is read for
@@ -63,22 +64,20 @@ def round_trip(here: int, there: int) -> float:
 
     The interpreter's share of it, some hundred, is always the same.
     """
-    usable = os.sched_getaffinity(0)
     with mmap.mmap(-1, 2 * mmap.PAGESIZE) as memory:
         other = os.fork()
         if other == 0:
             try:
-                os.sched_setaffinity(0, {there})
-                answer(memory)
+                with placed({there}):
+                    answer(memory)
             finally:
                 os._exit(0)
         try:
-            os.sched_setaffinity(0, {here})
-            return ask(memory)
+            with placed({here}):
+                return ask(memory)
         finally:
             os.kill(other, signal.SIGKILL)
             os.waitpid(other, 0)
-            os.sched_setaffinity(0, usable)
 
 
 def ask(memory: mmap.mmap) -> float:

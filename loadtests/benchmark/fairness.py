@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from loadtests.benchmark import floor, wire
+from loadtests.benchmark import floor, processes, wire
 from loadtests.benchmark.results import FLOOR, OURS, Table
 from loadtests.benchmark.timed import Bench, Running
 from loadtests.benchmark.tree import HUGE
@@ -79,17 +78,9 @@ def measure_floor(bench: Bench) -> Figures:
         _, answer = wire.verify(peer.host, peer.port, WORKLOADS["hot"])
         cpus = bench.processors.server or None
         with floor.start(bench.floors[FLOOR], answer, closing=False, cpus=cpus) as asked:
-            put_first(asked.pids())
+            if not processes.put_first(asked.pids()):
+                raise Unfair("no right to let it go first")
             return compare(bench, peer, asked)
-
-
-def put_first(pids: Sequence[int]) -> None:
-    """Let these processes go before others. Raises Unfair where that is not allowed."""
-    try:
-        for pid in pids:
-            os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
-    except PermissionError:
-        raise Unfair("no right to let it go first") from None
 
 
 def compare(bench: Bench, busy: Running, asked: Running) -> Figures:

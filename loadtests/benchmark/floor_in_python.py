@@ -3,7 +3,7 @@
 As floor.c it parses nothing, looks nothing up and keeps no time. And it knows that an answer is small, and that
 requests come whole and at most COPIES at a time. What a server in Python spends beyond it is the server's own doing;
 what it spends beyond floor.c is the interpreter's.
-usage: floor_in_python.py LISTENER ANSWER   as floor.c; connections stay
+usage: floor_in_python.py LISTENER ANSWER 0   as floor.c; connections stay
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ usage: python -m loadtests.benchmark.probe HOST PORT SECONDS
 from __future__ import annotations
 
 import json
-import os
 import random
 import select
 import socket
@@ -16,6 +15,7 @@ import sys
 import time
 from collections import deque
 
+from loadtests.benchmark import processes
 from loadtests.benchmark.tree import SIZES, content
 from loadtests.benchmark.workloads import WORKLOADS
 
@@ -76,18 +76,9 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def urgent() -> bool:
-    """Puts this process before others on its processor, where that is allowed."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-        return True
-    except PermissionError:
-        return False
-
-
 def main() -> None:
     host, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-    first = urgent()
+    first = processes.put_first([0])
     taken = Probe(host, port, seconds).run()
     said = {
         "answers": len(taken),

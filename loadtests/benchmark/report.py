@@ -195,10 +195,11 @@ def doubts(results: Results) -> Iterator[str]:
                 f" up to {max(shares):.0%}"
             )
     distances = [sample.distance_ns for sample in samples if sample.distance_ns]
-    if far := [each for each in distances if each > FAR * min(distances)]:
+    least = min(distances, default=0.0)
+    if far := [each for each in distances if each > FAR * least]:
         yield (
             f"in {len(far)} of {len(samples)} measurements the processors of server and client lay further apart"
-            f" than in the others: {max(far):,.0f} ns there and back instead of {min(distances):,.0f}"
+            f" than in the others: {max(far):,.0f} ns there and back instead of {least:,.0f}"
         )
 
 

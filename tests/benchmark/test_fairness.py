@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benchmark import fairness
+from loadtests.benchmark import fairness, processes
 from loadtests.benchmark.results import FLOOR
 from loadtests.benchmark.tree import HUGE
 from tests.benchmark.examples import bench
@@ -35,11 +35,21 @@ def test_the_floor_and_a_server_answer_beside_a_crowd(
     assert all(float(figure) > 0 for row in rows.values() for figure in row)
 
 
-def test_where_nobody_may_go_first_there_is_no_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_may_go_first_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
 
+    assert not processes.put_first([os.getpid()])
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_where_nobody_may_go_first_there_is_no_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "put_first", lambda _: False)
+
     with pytest.raises(fairness.Unfair, match="no right"):
-        fairness.put_first([os.getpid()])
+        fairness.measure_floor(bench(tmp_path, "mpserve", floors=True))
