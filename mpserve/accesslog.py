@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
+from itertools import chain, repeat
 from typing import TypeAlias
 
 from mpserve.destination import (
@@ -141,11 +142,6 @@ class AccessLog:
         return f"<AccessLog {self._name} {state}, {self.dropped} dropped>"
 
     @property
-    def timed(self) -> bool:
-        """Whether a line tells how long the exchange took."""
-        return self._layout.duration is not None
-
-    @property
     def enabled(self) -> bool:
         """Whether anything is written."""
         return self._destination is not None
@@ -165,7 +161,7 @@ class AccessLog:
             about = self._layout.about(exchange.line, request.fields if request else NO_FIELDS)
         text = self._layout.exchange(about, exchange.status, exchange.content_sent)
         self.turn_to(wall)
-        self.record(exchange.peer, text, about.end, ended - exchange.started)
+        self.record((exchange.peer,), (text,), (about.end,), ended - exchange.started)
 
     def turn_to(self, wall: float) -> None:
         """What is recorded from now on ended at `wall` (epoch seconds)."""
@@ -174,14 +170,22 @@ class AccessLog:
             self._second = second
             self._openings = Openings(self._layout, second)
 
-    def record(self, peer: bytes, exchange: bytes, end: bytes, duration: float) -> None:
-        """Log one answer, of which the layout has made `exchange` and `end`; `duration` in seconds."""
-        pieces = self._pieces
+    def record(
+        self,
+        peers: Iterable[bytes],
+        exchanges: Iterable[bytes],
+        ends: Iterable[bytes],
+        duration: float,
+    ) -> None:
+        """Log answers, of which the layout has made `exchanges` and `ends`; each took `duration` seconds."""
+        openings = map(self._openings.__getitem__, peers)
         if self._layout.duration is None:
-            pieces += (self._openings[peer], exchange, end)
+            lines: Iterable[Iterable[bytes]] = zip(openings, exchanges, ends, strict=False)
         else:
-            pieces += (self._openings[peer], self._layout.duration(duration), exchange, end)
-        if len(pieces) >= MOST_PIECES:
+            took = repeat(self._layout.duration(duration))
+            lines = zip(openings, took, exchanges, ends, strict=False)
+        self._pieces += chain.from_iterable(lines)
+        if len(self._pieces) >= MOST_PIECES:
             self.flush()
 
     def flush(self) -> None:

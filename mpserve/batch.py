@@ -10,30 +10,30 @@ from __future__ import annotations
 
 import _socket
 import contextlib
-import dataclasses
 import os
 import select
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice, repeat
+from operator import attrgetter
 from socket import MSG_DONTWAIT, MSG_MORE
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 from mpserve.config import Caches, Config
 from mpserve.counters import Counters
-from mpserve.filecache import FileCache, read_spans
-from mpserve.logformat import ABSENT, SAID, Layout
+from mpserve.filecache import FileCache
+from mpserve.keeping import Made, prepare
 from mpserve.loop import Event, Loop
-from mpserve.memo import MOST_IGNORED, Memo, Parts, Prepared, own_fields, split
-from mpserve.protocol.http1 import Http1Protocol
-from mpserve.protocol.message import About, FileSpan, Piece, Request
+from mpserve.memo import MOST_IGNORED, Memo, Parts, Prepared, split
+from mpserve.noting import Log, Noting
+from mpserve.protocol.message import About, FileSpan
 from mpserve.readahead import is_known_warm
 from mpserve.transport import ALONE_SIZE, RECEIVE_SIZE
-from mpserve.witness import Witness
 
-# All that a connection between two requests had to receive, and its descriptor, which does not block; NOT_POLLED for
-# one whose socket does.
-Arrival: TypeAlias = "tuple[Repeating, bytes, int]"
-NOT_POLLED: Final = -1
+T = TypeVar("T")
+
+# All that a client had to receive whose socket blocks, and is not polled yet.
+Arrival: TypeAlias = "tuple[Repeating, bytes]"
+NOT_POLLED: Final = -1  # its descriptor, therefore
 OnBug: TypeAlias = Callable[[Callable[..., None], Exception], None]
 
 # What epoll says of a connection that has something to receive, may send, and has nothing else to tell.
@@ -41,8 +41,6 @@ READY: Final = select.EPOLLIN | select.EPOLLOUT
 END_OF_HEAD: Final = b"\r\n\r\n"
 # Octets of the longest head that is worth keeping.
 LONGEST_HEAD: Final = 4096
-# Requests with one of these have content, or may wait for an answer before they send it.
-NOT_IN_THE_HEAD: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 # A head of fewer octets has hardly room for the fields that are ignored.
 SHORT_HEAD: Final = 200
 # Octets of answers that are put together for one pipelining client; the rest of its requests wait.
@@ -69,32 +67,27 @@ class Repeating(Protocol):
         """End the connection."""
 
 
-class Log(Protocol):
-    """Where repeated answers are noted."""
-
-    @property
-    def enabled(self) -> bool: ...
-    @property
-    def timed(self) -> bool: ...
-    @property
-    def layout(self) -> Layout:
-        """What makes the pieces of a line."""
-
-    def turn_to(self, wall: float) -> None:
-        """What is recorded from now on ended at `wall` (epoch seconds)."""
-
-    def record(self, peer: bytes, exchange: bytes, end: bytes, duration: float) -> None:
-        """Note an answer in pieces of the layout."""
+# What is taken of many at once, without a line of Python for each.
+OCTETS: Final = attrgetter("octets")
+PEER: Final = attrgetter("peer")
 
 
-class Made(NamedTuple):
-    """What the long way has made of a request."""
+def each(
+    call: Callable[..., T], nothing: T, *columns: list[Any]
+) -> tuple[list[T], dict[int, Exception]]:
+    """What `call` makes of each row of `columns`; `nothing` where it failed, and the failures by the number of the row.
 
-    request: Request
-    status: int
-    head: bytes
-    content: tuple[Piece, ...]
-    witnesses: tuple[Witness, ...] | None  # None: nobody could say whether it still holds
+    One failure keeps no other row from being called, and no row is called twice.
+    """
+    made: list[T] = []
+    failures: dict[int, Exception] = {}
+    while len(made) < len(columns[0]):
+        try:
+            made.extend(map(call, *(column[len(made) :] for column in columns)))
+        except Exception as failure:  # noqa: BLE001  # what was made before it has been kept
+            failures[len(made)] = failure
+            made.append(nothing)
+    return made, failures
 
 
 def send_span(sock: _socket.socket, head: bytes, span: FileSpan, now: float) -> int:
@@ -119,14 +112,14 @@ class Batch:
         "_answers",
         "_arrived",
         "_cache",
-        "_counters",
         "_keepalive",
         "_limits",
-        "_log",
         "_longest",
         "_loop",
         "_memo",
+        "_noting",
         "_on_bug",
+        "about",
         "add",
         "idle",
     )
@@ -141,21 +134,22 @@ class Batch:
         on_bug: OnBug,
         counters: Counters,
     ) -> None:
+        self._limits = config.limits
+        self._keepalive = config.timeouts.keepalive  # seconds
         self._longest = min(LONGEST_HEAD, config.limits.head)
         self._memo = Memo(caches.octets, caches.files, self._longest)
         self._answers = self._memo.answers
         self._cache = cache
         self._loop = loop
-        self._log = log
+        self._noting = Noting(log, counters, loop, config.limits)
         self._on_bug = on_bug
-        self._counters = counters
-        self._limits = config.limits
-        self._keepalive = config.timeouts.keepalive  # seconds
         # Who is between two requests, by the descriptor of a socket that does not block and is polled.
         self.idle: dict[int, Repeating] = {}
         self._arrived: list[Arrival] = []
-        # Leave all that somebody had to receive to `answer`. A method would cost a call.
+        # Leave to `answer` all that somebody had to receive whose socket blocks. A method would cost a call.
         self.add: Callable[[Arrival], None] = self._arrived.append
+        # What the log says of the request of a head, and of its kept answer.
+        self.about: Callable[[bytes, Prepared], About] = self._noting.about
 
     def __repr__(self) -> str:
         return f"<Batch {len(self._arrived)} arrived, {self._memo!r}>"
@@ -170,61 +164,38 @@ class Batch:
 
     def keep(self, octets: bytes, made: Made) -> None:
         """Keep what the long way has made of the head `octets`, if it is one that may be repeated."""
-        if made.witnesses is None or not self._memo.keeps:
-            return
-        parts = split(octets, MOST_IGNORED)
-        fields = _kept_fields(parts, made.request.fields)
-        if fields is None or not self._may_repeat(octets, parts, made):
-            return
-        request = dataclasses.replace(made.request, fields=fields)
-        content = read_spans(made.content, made.witnesses)
-        layout = self._log.layout
-        about = layout.about(request.line, fields)
-        told = layout.exchange(about, made.status, sum(map(len, content)))
-        date_line = self._loop.date_line
-        self._memo.put(
-            octets,
-            Prepared(
-                request, made.status, made.head, date_line, content, made.witnesses, about, told
-            ),
-        )
-
-    def _may_repeat(self, octets: bytes, parts: Parts, made: Made) -> bool:
-        """Whether all there is to know about the request is in its head, and every limit is kept."""
-        request = made.request
-        if not octets.startswith(b"%b\r\n" % request.line):
-            return False
-        if request.method not in (b"GET", b"HEAD") or request.fields.keys() & NOT_IN_THE_HEAD:
-            return False
-        lines = b"".join(parts[::3]).count(b"\r\n") - 2 + MOST_IGNORED
-        return lines <= self._limits.fields
+        if self._memo.keeps:
+            date_line, layout = self._loop.date_line, self._noting.layout
+            answer = prepare(octets, made, date_line, layout, self._limits)
+            if answer is not None:
+                self._memo.put(octets, answer)
 
     def receive(self, events: list[Event]) -> list[Event]:
         """Receive what `events` bring to idle connections, and answer it; the events that are left are others'.
 
         To be called before anything else that may close a connection: from here on a descriptor is who it was.
         """
-        idle, read = self.idle, os.read
-        arrived: list[Arrival] = []
+        idle = self.idle
+        fds = [fd for fd, mask in events if mask == READY and fd in idle]
+        if not fds:
+            return events
         left: list[Event] = []
-        for event in events:
-            fd, mask = event
-            connection = idle.get(fd) if mask == READY else None
-            if connection is None:
-                left.append(event)
-                continue
-            try:
-                # The socket's own method, and that of sending, would cost a twentieth of the whole exchange more.
-                arrived.append((connection, read(fd, RECEIVE_SIZE), fd))
-            except OSError:  # nothing after all, or worse: the long way finds out
-                left.append(event)
-            except Exception as bug:  # noqa: BLE001  # as below: what the others have sent is not lost
-                self._on_bug(connection.take, bug)
-        if arrived:
-            try:
-                self._answer(arrived)
-            except Exception as bug:  # noqa: BLE001  # none of the events that are left would come again
-                self._on_bug(self._answer, bug)
+        if len(fds) < len(events):
+            left = [event for event in events if event[1] != READY or event[0] not in idle]
+        # The socket's own method, and that of sending, would cost a twentieth of the whole exchange more.
+        heads, failures = each(os.read, b"", fds, [RECEIVE_SIZE] * len(fds))
+        if failures:
+            for index, failure in failures.items():
+                if isinstance(
+                    failure, OSError
+                ):  # nothing after all, or worse: the long way finds out
+                    left.append((fds[index], READY))
+                else:  # what was received may be lost
+                    self._on_bug(idle[fds[index]].take, failure)
+            heads = [head for index, head in enumerate(heads) if index not in failures]
+            fds = [fd for index, fd in enumerate(fds) if index not in failures]
+        if fds:
+            self._answer([idle[fd] for fd in fds], heads, fds)
         return left
 
     def answer(self) -> None:
@@ -232,122 +203,174 @@ class Batch:
         if self._arrived:
             arrived, self._arrived = self._arrived, []
             self.add = self._arrived.append
-            self._answer(arrived)
+            self._answer([each for each, _ in arrived], [octets for _, octets in arrived], None)
 
-    def _answer(self, arrived: list[Arrival]) -> None:
+    def _answer(
+        self, connections: list[Repeating], heads: list[bytes], fds: list[int] | None
+    ) -> None:
+        """What has come on `connections`. `fds` are theirs, which do not block; None: they do, and are not polled."""
+        try:
+            self._answer_all(connections, heads, fds)
+        except Exception as bug:  # noqa: BLE001  # nobody knows how far it went, and no event would come again
+            for connection in connections:
+                self._on_bug(connection.take, bug)
+
+    def _answer_all(
+        self, connections: list[Repeating], heads: list[bytes], fds: list[int] | None
+    ) -> None:
         """The known heads first: nobody whose answer is known waits for one that has to be made."""
         moment, heard = self._cache.next_moment(self._loop.now), self._cache.watches.heard
-        for connection, octets, _ in self._answer_known(arrived, moment, heard):
+        try:
+            answers, parts, alike = self._find(heads, moment, heard)
+        except Exception as bug:  # noqa: BLE001  # what has been received is answered all the same
+            self._on_bug(self._answer, bug)
+            answers, parts, alike = [None] * len(heads), [None] * len(heads), False
+        if fds is not None and alike:
+            self._answer_together(connections, heads, fds, cast("list[Prepared]", answers), parts)
+            return
+        rows = list(
+            zip(connections, heads, fds or repeat(NOT_POLLED), answers, parts, strict=False)
+        )
+        if fds is not None:
+            plain = [row for row in rows if row[3] is not None and row[3].plain]
+            rows = [row for row in rows if row[3] is None or not row[3].plain]
+            if plain:
+                self._answer_together(*map(list, zip(*plain, strict=True)))
+        for connection, head, fd, answer, cut in sorted(rows, key=lambda row: row[3] is None):
             try:
-                if (
-                    -1 < octets.find(END_OF_HEAD) < len(octets) - len(END_OF_HEAD)
-                    and len(octets) < RECEIVE_SIZE
-                ):
-                    self._answer_run(connection, octets, moment, heard)
+                if answer is None:
+                    self._answer_anew(connection, head, moment, heard)
                 else:
-                    connection.take(octets)
+                    self._answer_alone(connection, head, fd, answer, cut)
             except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
                 self._on_bug(connection.take, bug)
 
-    def _answer_known(  # noqa: C901, PLR0912, PLR0915  # by hand, as the head of the file says
-        self, arrived: list[Arrival], moment: int, heard: int
-    ) -> list[Arrival]:
-        """One send for each head that is known: the hottest lines of the server. The others are left."""
-        loop, log, answers, longest = self._loop, self._log, self._answers, self._longest
-        date_line, deadline = loop.date_line, loop.now + self._keepalive
-        if logged := log.enabled:
-            log.turn_to(loop.wall)
-        timed, layout = log.timed, log.layout
-        counters, write = self._counters, os.write
-        others: list[Arrival] = []
-        gone = octets_gone = same = place = 0  # `same`: answers in a row that one cell counts
-        for arrival in arrived:
-            connection, head, fd = arrival
-            try:
-                parts = answer = None
-                if len(head) < SHORT_HEAD:  # most often it is its own key
-                    answer = answers.young.get(head)
-                if answer is None and len(head) <= longest:
-                    parts = split(head, MOST_IGNORED)
-                    key = b"".join(parts[::3])
-                    answer = answers.young.get(key) or answers.get(key)
-                if answer is None:
-                    others.append(arrival)
-                    continue
-                if (
-                    heard != answer.heard
-                    and moment != answer.moment
-                    and not answer.agrees(moment, heard)
-                ):
-                    self._memo.drop(head)  # it is made anew
-                    others.append(arrival)
-                    continue
+    def _find(
+        self, heads: list[bytes], moment: int, heard: int
+    ) -> tuple[list[Prepared | None], Sequence[Parts | None], bool]:
+        """The answers to `heads` that are kept and hold at `moment`, and what the heads were cut into.
+
+        And whether all of them can leave together.
+        """
+        answers, parts = self._look_up(heads)
+        date_line, together = self._loop.date_line, True
+        for answer in set(answers):
+            if answer is None:
+                together = False
+            elif heard == answer.heard or moment == answer.moment or answer.agrees(moment, heard):
                 if answer.date_line is not date_line:
                     answer.date(date_line)
-                taken = 0
-                try:
-                    if answer.pieces:
-                        if answer.one_span and fd != NOT_POLLED:
-                            taken = send_span(
-                                connection.sock, answer.octets, answer.one_span, loop.now
-                            )
-                    elif fd != NOT_POLLED:
-                        taken = write(fd, answer.octets)
-                    else:
-                        taken = connection.sock.send(answer.octets, MSG_DONTWAIT)
-                except OSError:  # no room, or nobody there: `repeat` finds out
-                    pass
-                if taken != answer.whole:
-                    connection.repeat(head, answer, taken)
-                    continue
-                if answer.place != place:
-                    counters.cells[place] += same
-                    place, gone, same = answer.place, gone + same, 0
-                same += 1
-                octets_gone += answer.length
-                if logged:
-                    duration = time.monotonic() - loop.now if timed else 0.0
-                    end = answer.end if parts is None else self._end(head, answer, parts, layout)
-                    log.record(connection.peer, answer.told, end, duration)
-                if not answer.persistent:
-                    connection.close()
-                    continue
-                connection.deadline = deadline
-                if fd == NOT_POLLED:
-                    connection.poll()
+                together = together and answer.plain
+            else:
+                together = False
+                self._forget(answer, answers, heads)
+        return answers, parts, together
+
+    def _forget(self, answer: Prepared, answers: list[Prepared | None], heads: list[bytes]) -> None:
+        """`answer` does not hold any more: it is made anew."""
+        for index, head in enumerate(heads):
+            if answers[index] is answer:
+                answers[index] = None
+                self._memo.drop(head)
+
+    def _look_up(self, heads: list[bytes]) -> tuple[list[Prepared | None], Sequence[Parts | None]]:
+        """The answers that are kept for `heads`, and what the heads were cut into, if it took that to find them."""
+        young = self._answers.young
+        longest = max(map(len, heads))
+        if longest < SHORT_HEAD:  # most often each is its own key
+            answers = list(map(young.get, heads))
+            if None not in answers:
+                return answers, [None] * len(heads)
+        elif longest > self._longest:
+            heads = [head if len(head) <= self._longest else b"" for head in heads]
+        parts = list(map(split, heads, repeat(MOST_IGNORED)))
+        keys = [b"".join(each[::3]) for each in parts]
+        answers = list(map(young.get, keys))
+        if None in answers:
+            answers = list(map(self._answers.get, keys))
+        return answers, parts
+
+    def _answer_together(
+        self,
+        connections: list[Repeating],
+        heads: list[bytes],
+        fds: list[int],
+        answers: list[Prepared],
+        parts: Sequence[Parts | None],
+    ) -> None:
+        """One write for each answer, all of which are plain: the hottest lines of the server."""
+        octets = list(map(OCTETS, answers))
+        taken, failures = each(os.write, 0, fds, octets)
+        if sum(taken) < sum(map(len, octets)):
+            self._repeat_rest(connections, heads, answers, taken, failures)
+            rows = [
+                row
+                for row in zip(connections, heads, answers, parts, taken, strict=True)
+                if row[4] == row[2].whole
+            ]
+            if not rows:
+                return
+            connections, heads, answers, parts, _ = map(list, zip(*rows, strict=True))
+        deadline = self._loop.now + self._keepalive
+        for connection in connections:
+            connection.deadline = deadline
+        self._noting.note(map(PEER, connections), heads, answers, parts)
+
+    def _repeat_rest(
+        self,
+        connections: list[Repeating],
+        heads: list[bytes],
+        answers: list[Prepared],
+        taken: list[int],
+        failures: dict[int, Exception],
+    ) -> None:
+        """What has not gone whole: no room, or nobody there, and `repeat` finds out."""
+        for index, answer in enumerate(answers):
+            if taken[index] == answer.whole:
+                continue
+            connection, failure = connections[index], failures.get(index)
+            if failure is not None and not isinstance(failure, OSError):
+                self._on_bug(connection.take, failure)  # how much has gone is not known
+                continue
+            try:
+                connection.repeat(heads[index], answer, taken[index])
             except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
                 self._on_bug(connection.take, bug)
-        if same:
-            counters.cells[place] += same
-            counters.took(gone + same, octets_gone, time.monotonic() - loop.now)
-        return others
 
-    def _end(self, head: bytes, answer: Prepared, parts: Parts, layout: Layout) -> bytes:
-        """The end of a line of the log: the fields that the memo ignores are each request's own."""
-        own = own_fields(parts)
-        if own is None:
-            return self._read_anew(head).end
-        referer, agent = own
-        if not referer and not agent:
-            return answer.end
-        if answer.request.fields or len(head) > layout.space:
-            return self._read_anew(head).end
-        return layout.end(referer or ABSENT, agent or ABSENT)
+    def _answer_alone(
+        self,
+        connection: Repeating,
+        head: bytes,
+        fd: int,
+        answer: Prepared,
+        parts: Parts | None,
+    ) -> None:
+        """One answer to a socket that blocks, or from a file, or that ends its connection."""
+        loop = self._loop
+        taken = 0
+        with contextlib.suppress(OSError):  # no room, or nobody there: `repeat` finds out
+            if not answer.pieces:
+                taken = connection.sock.send(answer.octets, MSG_DONTWAIT)
+            elif answer.one_span and fd != NOT_POLLED:
+                taken = send_span(connection.sock, answer.octets, answer.one_span, loop.now)
+        if taken != answer.whole:
+            connection.repeat(head, answer, taken)
+            return
+        self._noting.note((connection.peer,), (head,), (answer,), (parts,))
+        if not answer.persistent:
+            connection.close()
+            return
+        connection.deadline = loop.now + self._keepalive
+        if fd == NOT_POLLED:
+            connection.poll()
 
-    def about(self, head: bytes, answer: Prepared) -> About:
-        """What the log says of a request."""
-        if not self._log.enabled:
-            return answer.about
-        end = self._end(head, answer, split(head, MOST_IGNORED), self._log.layout)
-        return answer.about._replace(end=end)
-
-    def _read_anew(self, head: bytes) -> About:
-        """What the log says of the request of `head`, by the long way."""
-        protocol = Http1Protocol(self._limits)
-        protocol.receive(head)
-        request = protocol.next_request()
-        assert request is not None  # it is a head that has been answered, or says the same
-        return self._log.layout.about(request.line, request.fields)
+    def _answer_anew(self, connection: Repeating, octets: bytes, moment: int, heard: int) -> None:
+        """What is not known as a whole: a run, perhaps, or the long way."""
+        end = octets.find(END_OF_HEAD)
+        if -1 < end < len(octets) - len(END_OF_HEAD) and len(octets) < RECEIVE_SIZE:
+            self._answer_run(connection, octets, moment, heard)
+        else:
+            connection.take(octets)
 
     # Runs: heads that came together from one client
 
@@ -365,15 +388,12 @@ class Batch:
         while index < len(answers) and taken >= len(answers[index].octets):
             taken -= len(answers[index].octets)
             index += 1
-        duration = time.monotonic() - self._loop.now
-        self._counters.repeated(answers[:index], duration)
-        if self._log.enabled:
-            self._log.turn_to(self._loop.wall)
-            for head, answer in zip(heads[:index], answers, strict=False):
-                end = answer.end
-                if self._answers.young.get(head) is not answer:  # it is not its own key
-                    end = self._end(head, answer, split(head, MOST_IGNORED), self._log.layout)
-                self._log.record(connection.peer, answer.told, end, duration)
+        if index:
+            whole = heads[:index]
+            cut = map(split, whole, repeat(MOST_IGNORED)) if self._noting.enabled else repeat(None)
+            self._noting.note(
+                repeat(connection.peer), whole, answers[:index], list(islice(cut, index))
+            )
         if index < len(answers):
             rest = b"".join(heads[index + 1 :]) + octets[start:]
             connection.repeat(heads[index], answers[index], taken, rest)
@@ -419,21 +439,3 @@ class Batch:
         else:
             connection.deadline = self._loop.now + self._keepalive
             connection.poll()
-
-
-def _kept_fields(parts: Parts, fields: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
-    """Of `fields`, those that the log prints and the key of a head of these `parts` holds.
-
-    The ignored ones are each client's own. None: which is which cannot be told.
-    """
-    own = own_fields(parts)
-    if own is None:
-        return None
-    kept = {}
-    for name, ignored in zip(SAID.values(), own, strict=True):
-        value = fields.get(name)
-        if ignored is None and value is not None:
-            kept[name] = value
-        elif ignored != value:
-            return None
-    return kept

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from mpserve.batch import NOT_POLLED, Batch, Made
+from mpserve.batch import NOT_POLLED, Batch
 from mpserve.config import Config
 from mpserve.counters import FILES_CHANGED, MEMO_MISSES, Counters
 from mpserve.filecache import Errand, FileCache, Looked
+from mpserve.keeping import Made
 from mpserve.loop import Loop
 from mpserve.memo import Prepared
 from mpserve.protocol import target as targets

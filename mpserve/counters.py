@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final, Protocol
 
 from mpserve.scoreboard import ANSWERS, BOUNDS, CELL, CELLS, CLASSES, DURATIONS, METHODS
@@ -20,6 +21,9 @@ FIRST_CLASS: Final = {
     method.encode(): CELL[ANSWERS[number * len(CLASSES)]] for number, method in enumerate(METHODS)
 }
 OTHER: Final = FIRST_CLASS.pop(b"other")
+# What is asked of each answer of many.
+PLACE: Final = attrgetter("place")
+LENGTH: Final = attrgetter("length")
 LOWEST: Final = 2  # the first digit of the first class
 
 
@@ -59,11 +63,11 @@ class Counters:
         self.took(1, octets, duration)
 
     def repeated(self, answers: Sequence[Answer], duration: float) -> None:
-        """Answers from the memo that have gone together."""
-        for answer in answers:
-            self.cells[answer.place] += 1
-        if answers:
-            self.took(len(answers), sum(answer.length for answer in answers), duration)
+        """Answers from the memo that have gone together, one at least."""
+        places = list(map(PLACE, answers))
+        for place in set(places):
+            self.cells[place] += places.count(place)
+        self.took(len(answers), sum(map(LENGTH, answers)), duration)
 
     def took(self, number: int, octets: int, duration: float) -> None:
         """So many answers, with so many octets of content together, after that many seconds each."""

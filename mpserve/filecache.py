@@ -16,20 +16,16 @@ from weakref import WeakSet, WeakValueDictionary
 
 from mpserve import files
 from mpserve.config import Site
-from mpserve.generations import Cost, Generations
+from mpserve.generations import MOST_IN_MEMORY, Cost, Generations
 from mpserve.linux import has_no_disk
 from mpserve.loop import Loop
 from mpserve.mounts import Mounts
-from mpserve.protocol.message import FileSpan, Piece
 from mpserve.protocol.representation import Found, Outcome, Resource, of_file
 from mpserve.protocol.target import Target
-from mpserve.readahead import is_cold
 from mpserve.tree import WouldWait
 from mpserve.watches import Watches
 from mpserve.witness import Place, Sight, Top, Witness, settled, sight_of, witness
 
-# Content up to so many octets is kept in memory and leaves in one call with its head.
-MOST_IN_MEMORY: Final = 64 * 1024
 # A file that changes while it is read is read so many times, and then sent as it comes.
 MOST_READINGS: Final = 3
 # An entry's own octets: names, field lines, witnesses, places in dictionaries.
@@ -362,20 +358,3 @@ def read_whole(fd: int, size: int, *, wait: bool) -> bytes:
             raise WouldWait from error
         return os.pread(fd, size, 0)
     return bytes(buffer[:length])
-
-
-def read_spans(pieces: tuple[Piece, ...], witnesses: tuple[Witness, ...]) -> tuple[Piece, ...]:
-    """`pieces` with their octets in memory, where those are few and the file is as its witness saw it."""
-    if sum(map(len, pieces)) > MOST_IN_MEMORY:
-        return pieces
-    if any(is_cold(piece) for piece in pieces if isinstance(piece, FileSpan)):
-        return pieces
-    read = tuple(piece if isinstance(piece, bytes) else octets_of(piece) for piece in pieces)
-    files = {piece.file for piece in pieces if isinstance(piece, FileSpan)}
-    unchanged = all(sight_of(os.fstat(file.fd)) == witnesses[-1].sight for file in files)
-    return read if unchanged and sum(map(len, read)) == sum(map(len, pieces)) else pieces
-
-
-def octets_of(span: FileSpan) -> bytes:
-    """The octets of `span`; fewer where the file has become shorter."""
-    return os.pread(span.file.fd, len(span), span.start)

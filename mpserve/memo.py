@@ -92,6 +92,7 @@ class Prepared:
         "persistent",
         "pieces",
         "place",
+        "plain",
         "request",
         "size",
         "status",
@@ -133,6 +134,7 @@ class Prepared:
         self.told = told  # the middle of a line, and
         self.end = about.end  # its end without them
         self.persistent = request.persistent
+        self.plain = small and request.persistent  # one write, and all is as it was
         self.moment = 0  # as of a witness: all of them agreed
         # What the kernel had told when they did, if all of them are watched: they agree until it tells more.
         self.heard = NOTHING

@@ -8,7 +8,6 @@ from __future__ import annotations
 import _socket
 from socket import MSG_DONTWAIT
 
-from mpserve.batch import NOT_POLLED
 from mpserve.connection import Connection, Service
 from mpserve.memo import Prepared
 from mpserve.transport import RECEIVE_SIZE
@@ -39,7 +38,7 @@ class Visitor:
         except OSError:  # nothing yet; if worse, the next call tells
             self._stay().poll()
             return
-        self._service.batch.add((self, octets, NOT_POLLED))
+        self._service.batch.add((self, octets))
 
     def take(self, octets: bytes) -> None:
         """The first octets are not a head that is known: the long way."""

@@ -6,7 +6,7 @@ import _socket
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -35,7 +35,8 @@ class FakeLog:
 
     exchanges: list[Exchange] = field(default_factory=list)
     enabled: bool = True
-    timed: bool = False
+    ends: list[bytes] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)  # seconds
 
     def append(self, exchange: Exchange, ended: float, wall: float) -> None:
         self.exchanges.append(exchange)
@@ -47,10 +48,19 @@ class FakeLog:
     def turn_to(self, wall: float) -> None:
         pass
 
-    def record(self, peer: bytes, exchange: bytes, end: bytes, duration: float) -> None:
-        told = _TOLD.fullmatch(exchange)
-        assert told is not None
-        self.exchanges.append(Exchange(peer, None, told[1], int(told[2]), 0.0, 0, int(told[3])))
+    def record(
+        self,
+        peers: Iterable[bytes],
+        exchanges: Iterable[bytes],
+        ends: Iterable[bytes],
+        duration: float,
+    ) -> None:
+        for peer, exchange, end in zip(peers, exchanges, ends, strict=False):
+            told = _TOLD.fullmatch(exchange)
+            assert told is not None
+            self.exchanges.append(Exchange(peer, None, told[1], int(told[2]), 0.0, 0, int(told[3])))
+            self.ends.append(end)
+            self.durations.append(duration)
 
 
 LAYOUT = Layout(FORMATS["combined"], ANY_ROOM)

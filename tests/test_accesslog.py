@@ -166,7 +166,7 @@ def test_a_line_made_of_prepared_parts_is_the_same(tmp_path: Path, name: str) ->
         about = log.layout.about(of.line, BROWSER)
         text = log.layout.exchange(about, of.status, of.content_sent)
         log.turn_to(NOON)
-        log.record(of.peer, text, about.end, 0.5)
+        log.record([of.peer], [text], [about.end], 0.5)
 
     first, second = (tmp_path / "log").read_bytes().splitlines(keepends=True)
     assert first == second == rendered(name, of)
@@ -199,7 +199,7 @@ def test_off_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
     with logging_to("off") as (log, _):
         append(log, 1)
-        log.record(b"", b"", b"\n", 0.0)
+        log.record([b""], [b""], [b"\n"], 0.0)
         log.flush()
         log.reopen()
 

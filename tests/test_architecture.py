@@ -24,7 +24,7 @@ LAYERS = (
     "declarations protocol.conditional protocol.ranges",
     "config destination generations listing readahead tree witness",
     "accesslog errorlog files lastcall listeners loop memo respond sandbox states transport",
-    "activation admin filecache handover relay shortage",
+    "activation admin filecache handover keeping noting relay shortage",
     "batch",
     "connection",
     "crowd visitor",

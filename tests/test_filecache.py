@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import gc
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from mpserve import filecache, files, tree
 from mpserve import loop as loop_module
 from mpserve.config import Site, Symlinks
 from mpserve.filecache import (
-    MOST_IN_MEMORY,
     MOST_READINGS,
     OVERHEAD,
     Errand,
@@ -22,17 +20,14 @@ from mpserve.filecache import (
     Looked,
     cost,
     looked_at,
-    read_spans,
 )
-from mpserve.generations import Cost
+from mpserve.generations import MOST_IN_MEMORY, Cost
 from mpserve.loop import Loop
-from mpserve.protocol.message import FileSpan
 from mpserve.protocol.representation import Directory, Found, Outcome, Representation, Resource
 from mpserve.protocol.target import Target
-from mpserve.readahead import note_warm
 from mpserve.tree import WouldWait
 from mpserve.watches import Watches
-from mpserve.witness import Place, Witness, sight_of, witness
+from mpserve.witness import Place, Witness
 from tests.deeds import require_watches
 from tests.dialogue import FakeTime, re_raise
 
@@ -556,78 +551,6 @@ def test_octets_are_bounded(root: Path, loop: Loop) -> None:
     assert 25 <= len(kept._kept) <= 50
 
 
-# --- Ranges of large files ------------------------------------------------------------------------
-
-
-class Spans:
-    """A large file, its witness, and pieces of it."""
-
-    def __init__(self, path: Path) -> None:
-        path.write_bytes(bytes(range(256)) * 1024)
-        self.path = path
-        self.file = files.File(os.open(path, os.O_RDONLY))
-        self.witnesses = (witness(bytes(path)),)
-
-    def span(self, start: int, stop: int) -> FileSpan:
-        span = FileSpan(self.file, start, stop)
-        note_warm(span)  # whatever the file system can say of it
-        return span
-
-
-@pytest.fixture
-def spans(tmp_path: Path) -> Spans:
-    return Spans(tmp_path / "spans")
-
-
-def test_a_small_span_is_read(spans: Spans) -> None:
-    assert read_spans((spans.span(256, 259),), spans.witnesses) == (b"\0\1\2",)
-
-
-def test_spans_between_octets_are_read(spans: Spans) -> None:
-    pieces = (b"--x\r\n", spans.span(1, 3), b"\r\n--x\r\n", spans.span(65, 67), b"\r\n--x--\r\n")
-    expected = (b"--x\r\n", b"\1\2", b"\r\n--x\r\n", b"AB", b"\r\n--x--\r\n")
-
-    assert read_spans(pieces, spans.witnesses) == expected
-
-
-@pytest.mark.parametrize("pieces", [(), (b"",), (b"x" * MOST_IN_MEMORY,)])
-def test_octets_are_left_as_they_are(pieces: tuple[bytes, ...]) -> None:
-    assert read_spans(pieces, ()) == pieces
-
-
-def test_a_large_span_stays_in_its_file(spans: Spans) -> None:
-    pieces = (b"x", spans.span(0, MOST_IN_MEMORY))
-
-    assert read_spans(pieces, spans.witnesses) == pieces
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda path: os.truncate(path, 1), id="shorter"),
-        pytest.param(lambda path: os.truncate(path, 1 << 20), id="longer"),
-        pytest.param(lambda path: os.utime(path, (5, 5)), id="another date"),
-    ],
-)
-def test_a_span_of_a_file_that_has_changed_is_not_read(
-    spans: Spans, change: Callable[[Path], object]
-) -> None:
-    change(spans.path)
-    pieces = (spans.span(256, 259),)
-
-    assert read_spans(pieces, spans.witnesses) == pieces
-
-
-def test_a_span_that_comes_out_shorter_is_not_taken(
-    spans: Spans, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "pread", lambda *_: b"\0")
-    pieces = (spans.span(256, 259),)
-
-    assert sight_of(os.fstat(spans.file.fd)) == spans.witnesses[0].sight
-    assert read_spans(pieces, spans.witnesses) == pieces
-
-
 def test_what_is_looked_at_is_in_the_order_of_the_lookup(root: Path) -> None:
     site = site_of(root, listing=True)
     paths = list(looked_at(site, target("/x/")))
@@ -692,17 +615,6 @@ def test_what_is_forbidden_is_told_by_whoever_looks_it_up(
     cache().lookup(site, target("/a.txt"), loop)
 
     assert (None, 0, 1) == (errand.finding, before, len(caplog.records))
-
-
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_a_small_span_is_read_only_where_the_disk_is_not_waited_for(
-    spans: Spans, monkeypatch: pytest.MonkeyPatch, in_memory: bool
-) -> None:
-    monkeypatch.setattr(filecache, "is_cold", lambda _span: not in_memory)
-    pieces = (spans.span(256, 259),)
-    read = read_spans(pieces, spans.witnesses)
-
-    assert read == ((b"\0\1\2",) if in_memory else pieces)
 
 
 # --- The way to the root --------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpserve import batch, connection, files, loop, witness
+from mpserve import connection, files, loop, noting, witness
 from mpserve.config import Site, load
 from mpserve.connection import Connection
 from mpserve.filecache import FileCache
@@ -453,7 +453,7 @@ def serve() -> Iterator[Serve]:
 def later(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     """Whatever was written before has settled."""
     time = FakeTime()
-    for room in (loop, batch, connection):
+    for room in (loop, noting, connection):
         monkeypatch.setattr(room, "time", time)
     return time
 
@@ -652,7 +652,7 @@ class FrozenTime(FakeTime):
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> FrozenTime:
     time = FrozenTime()
-    for room in (loop, batch, connection):
+    for room in (loop, noting, connection):
         monkeypatch.setattr(room, "time", time)
     return time
 
@@ -968,7 +968,7 @@ def test_no_answer_is_stale_where_time_stamps_are_coarse(
         tree = CoarseTree(Path(directory), step, lag)
         path = Path(directory, name)
         clock = FrozenTime()
-        for room in (loop, batch, connection):
+        for room in (loop, noting, connection):
             patch.setattr(room, "time", clock)
         service = FakeService(load([directory], {}))
         tree.write(path, anew=True)

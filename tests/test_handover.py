@@ -63,7 +63,7 @@ def rename(config: Config) -> None:
 def write(log_of_worker: AccessLog, target: bytes) -> None:
     about = log_of_worker.layout.about(b"GET /%b HTTP/1.1" % target, {})
     text = log_of_worker.layout.exchange(about, 200, 0)
-    log_of_worker.record(b"127.0.0.1", text, about.end, 0.0)
+    log_of_worker.record([b"127.0.0.1"], [text], [about.end], 0.0)
     log_of_worker.flush()
 
 

@@ -60,7 +60,7 @@ class WrittenLog(FakeLog):
 
     def __init__(self, path: Path, log_format: str) -> None:
         self._log = AccessLog.open(str(path), log_format)
-        super().__init__(timed=self._log.timed)
+        super().__init__()
         self._lines = path.open("rb")
 
     def append(self, exchange: Exchange, ended: float, wall: float) -> None:
@@ -73,8 +73,14 @@ class WrittenLog(FakeLog):
     def turn_to(self, wall: float) -> None:
         self._log.turn_to(wall)
 
-    def record(self, peer: bytes, exchange: bytes, end: bytes, duration: float) -> None:
-        self._log.record(peer, exchange, end, duration)
+    def record(
+        self,
+        peers: Iterable[bytes],
+        exchanges: Iterable[bytes],
+        ends: Iterable[bytes],
+        duration: float,
+    ) -> None:
+        self._log.record(peers, exchanges, ends, duration)
 
     def lines(self) -> list[bytes]:
         """What has been written since the last time, without what the clock says."""
