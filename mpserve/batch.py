@@ -13,7 +13,7 @@ import contextlib
 import os
 import select
 from collections.abc import Callable, Sequence
-from itertools import islice, repeat
+from itertools import repeat
 from operator import attrgetter
 from socket import MSG_DONTWAIT, MSG_MORE
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
@@ -43,6 +43,8 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 LONGEST_HEAD: Final = 4096
 # A head of fewer octets has hardly room for the fields that are ignored.
 SHORT_HEAD: Final = 200
+# The parts of heads of which each is its own key.
+UNCUT: Final[Sequence[Parts | None]] = ()
 # Octets of answers that are put together for one pipelining client; the rest of its requests wait.
 RUN_SIZE: Final = 256 * 1024
 
@@ -81,13 +83,16 @@ def each(
     """
     made: list[T] = []
     failures: dict[int, Exception] = {}
-    while len(made) < len(columns[0]):
+    rest = columns
+    while True:
         try:
-            made.extend(map(call, *(column[len(made) :] for column in columns)))
+            made.extend(map(call, *rest))
         except Exception as failure:  # noqa: BLE001  # what was made before it has been kept
             failures[len(made)] = failure
             made.append(nothing)
-    return made, failures
+            rest = tuple(column[len(made) :] for column in columns)
+        else:
+            return made, failures
 
 
 def send_span(sock: _socket.socket, head: bytes, span: FileSpan, now: float) -> int:
@@ -176,12 +181,13 @@ class Batch:
         To be called before anything else that may close a connection: from here on a descriptor is who it was.
         """
         idle = self.idle
-        fds = [fd for fd, mask in events if mask == READY and fd in idle]
-        if not fds:
-            return events
+        fds = [fd for fd, mask in events if mask == READY]
+        connections = list(map(idle.get, fds))
         left: list[Event] = []
-        if len(fds) < len(events):
+        if len(fds) < len(events) or None in connections:
             left = [event for event in events if event[1] != READY or event[0] not in idle]
+            fds = [fd for fd in fds if fd in idle]
+            connections = [idle[fd] for fd in fds]
         # The socket's own method, and that of sending, would cost a twentieth of the whole exchange more.
         heads, failures = each(os.read, b"", fds, [RECEIVE_SIZE] * len(fds))
         if failures:
@@ -194,8 +200,9 @@ class Batch:
                     self._on_bug(idle[fds[index]].take, failure)
             heads = [head for index, head in enumerate(heads) if index not in failures]
             fds = [fd for index, fd in enumerate(fds) if index not in failures]
+            connections = [idle[fd] for fd in fds]
         if fds:
-            self._answer([idle[fd] for fd in fds], heads, fds)
+            self._answer(cast("list[Repeating]", connections), heads, fds)
         return left
 
     def answer(self) -> None:
@@ -221,15 +228,22 @@ class Batch:
         """The known heads first: nobody whose answer is known waits for one that has to be made."""
         moment, heard = self._cache.next_moment(self._loop.now), self._cache.watches.heard
         try:
-            answers, parts, alike = self._find(heads, moment, heard)
+            answers, parts, together = self._find(heads, moment, heard)
         except Exception as bug:  # noqa: BLE001  # what has been received is answered all the same
             self._on_bug(self._answer, bug)
-            answers, parts, alike = [None] * len(heads), [None] * len(heads), False
-        if fds is not None and alike:
+            answers, parts, together = [None] * len(heads), UNCUT, False
+        if fds is not None and together:
             self._answer_together(connections, heads, fds, cast("list[Prepared]", answers), parts)
             return
         rows = list(
-            zip(connections, heads, fds or repeat(NOT_POLLED), answers, parts, strict=False)
+            zip(
+                connections,
+                heads,
+                fds or repeat(NOT_POLLED),
+                answers,
+                parts or repeat(None),
+                strict=False,
+            )
         )
         if fds is not None:
             plain = [row for row in rows if row[3] is not None and row[3].plain]
@@ -280,7 +294,7 @@ class Batch:
         if longest < SHORT_HEAD:  # most often each is its own key
             answers = list(map(young.get, heads))
             if None not in answers:
-                return answers, [None] * len(heads)
+                return answers, UNCUT
         elif longest > self._longest:
             heads = [head if len(head) <= self._longest else b"" for head in heads]
         parts = list(map(split, heads, repeat(MOST_IGNORED)))
@@ -305,7 +319,9 @@ class Batch:
             self._repeat_rest(connections, heads, answers, taken, failures)
             rows = [
                 row
-                for row in zip(connections, heads, answers, parts, taken, strict=True)
+                for row in zip(
+                    connections, heads, answers, parts or repeat(None), taken, strict=False
+                )
                 if row[4] == row[2].whole
             ]
             if not rows:
@@ -390,10 +406,9 @@ class Batch:
             index += 1
         if index:
             whole = heads[:index]
-            cut = map(split, whole, repeat(MOST_IGNORED)) if self._noting.enabled else repeat(None)
-            self._noting.note(
-                repeat(connection.peer), whole, answers[:index], list(islice(cut, index))
-            )
+            logged = self._noting.enabled
+            parts = [split(head, MOST_IGNORED) for head in whole] if logged else UNCUT
+            self._noting.note(repeat(connection.peer), whole, answers[:index], parts)
         if index < len(answers):
             rest = b"".join(heads[index + 1 :]) + octets[start:]
             connection.repeat(heads[index], answers[index], taken, rest)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from operator import attrgetter
+from collections import _count_elements as count  # type: ignore[attr-defined]  # what a Counter counts with
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from mpserve.scoreboard import ANSWERS, BOUNDS, CELL, CELLS, CLASSES, DURATIONS, METHODS
@@ -21,9 +21,6 @@ FIRST_CLASS: Final = {
     method.encode(): CELL[ANSWERS[number * len(CLASSES)]] for number, method in enumerate(METHODS)
 }
 OTHER: Final = FIRST_CLASS.pop(b"other")
-# What is asked of each answer of many.
-PLACE: Final = attrgetter("place")
-LENGTH: Final = attrgetter("length")
 LOWEST: Final = 2  # the first digit of the first class
 
 
@@ -62,12 +59,22 @@ class Counters:
         self.cells[place_of(line.partition(b" ")[0], status)] += 1
         self.took(1, octets, duration)
 
-    def repeated(self, answers: Sequence[Answer], duration: float) -> None:
-        """Answers from the memo that have gone together, one at least."""
-        places = list(map(PLACE, answers))
-        for place in set(places):
-            self.cells[place] += places.count(place)
-        self.took(len(answers), sum(map(LENGTH, answers)), duration)
+    def repeated(self, answers: Iterable[Answer], duration: float) -> None:
+        """Answers from the memo that have gone together."""
+        times: dict[Answer, int] = {}
+        count(times, answers)
+        number = octets = place = of_place = 0  # `of_place`: answers in a row that one cell counts
+        for answer, often in times.items():
+            if answer.place != place:
+                if of_place:
+                    self.cells[place] += of_place
+                place, of_place = answer.place, 0
+            of_place += often
+            number += often
+            octets += answer.length * often
+        if number:
+            self.cells[place] += of_place
+            self.took(number, octets, duration)
 
     def took(self, number: int, octets: int, duration: float) -> None:
         """So many answers, with so many octets of content together, after that many seconds each."""

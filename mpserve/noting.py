@@ -68,13 +68,13 @@ class Noting:
         answers: Sequence[Prepared],
         parts: Sequence[Parts | None],
     ) -> None:
-        """Answers that have gone whole, one at least; `parts` are those of all heads, or each head is its own key."""
+        """Answers that have gone whole, one at least; `parts` are those of `heads`; none, where each is its own key."""
         loop, log = self._loop, self._log
         duration = time.monotonic() - loop.now
         self._counters.repeated(answers, duration)
         if log.enabled:
             log.turn_to(loop.wall)
-            ends = map(END, answers) if parts[0] is None else map(self._end, heads, answers, parts)
+            ends = map(self._end, heads, answers, parts) if parts else map(END, answers)
             log.record(peers, map(TOLD, answers), ends, duration)
 
     def about(self, head: bytes, answer: Prepared) -> About:
