@@ -18,9 +18,15 @@ BEFORE = "mpserve-before"  # as it was at another commit
 TRUSTING = "mpserve-1s"  # which believes for a second what it has seen of a file, as lighttpd does
 KIN = (BEFORE, TRUSTING)  # they are not among the others, of which one is the best
 
+WRK = "wrk"
+SATURATE = "saturate"  # quicker than the servers, so that they are what sets the pace
+CLIENTS = (WRK, SATURATE)
+
 # Shares of a measurement beyond which it says more about the machine than about the server.
 MUCH_WAITING = 0.1
 MUCH_SOFTIRQ = 0.05
+# The same for a client that is to set no pace: beyond it the server was not at its limit.
+MUCH_SPARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +45,21 @@ class Sample:
     # How far the processors of server and client lay apart, before or after (see `distance`); 0: not measured.
     distance_ns: float = 0.0
 
+    @property
+    def spare_share(self) -> float:
+        """Of the time, that the server had nothing to do (where it is one process with one thread)."""
+        return 1 - self.processor_us * self.rate / 1e6 - self.waited_share
+
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """All rounds of one server in one workload."""
+    """All rounds of one server in one workload, by one client."""
 
     workload: str
     logged: bool
     server: str
     samples: tuple[Sample, ...]
+    client: str = WRK  # as long as there was no other, it was not told
 
     def middle(self, name: str) -> float:
         """The median over the rounds of one figure."""
@@ -83,41 +95,45 @@ class Results:
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def find(self, workload: str, logged: bool, server: str) -> Timed | None:
+    def find(self, workload: str, logged: bool, server: str, client: str = WRK) -> Timed | None:
+        wanted = (workload, logged, server, client)
         for row in self.timed:
-            if (row.workload, row.logged, row.server) == (workload, logged, server):
+            if (row.workload, row.logged, row.server, row.client) == wanted:
                 return row
         return None
 
-    def workloads(self, logged: bool) -> list[str]:
-        """The workloads that were timed, in order."""
-        return list(dict.fromkeys(row.workload for row in self.timed if row.logged == logged))
+    def workloads(self, logged: bool, client: str = WRK) -> list[str]:
+        """The workloads that were timed by `client`, in order."""
+        rows = (row for row in self.timed if (row.logged, row.client) == (logged, client))
+        return list(dict.fromkeys(row.workload for row in rows))
 
-    def ratio(self, workload: str, logged: bool) -> float | None:
+    def ratio(self, workload: str, logged: bool, client: str = WRK) -> float | None:
         """Our processor time over that of the best of the others, in this run."""
         others = [name for name in self.versions if name not in (OURS, *FLOORS, *KIN)]
-        return self._over(others, workload, logged)
+        return self._over(others, workload, logged, client)
 
-    def change(self, workload: str, logged: bool) -> float | None:
+    def change(self, workload: str, logged: bool, client: str = WRK) -> float | None:
         """Our processor time over what it was before, in this run."""
-        return self._over([BEFORE], workload, logged)
+        return self._over([BEFORE], workload, logged, client)
 
-    def _over(self, servers: Iterable[str], workload: str, logged: bool) -> float | None:
+    def _over(
+        self, servers: Iterable[str], workload: str, logged: bool, client: str
+    ) -> float | None:
         """Our processor time over that of the best of `servers`."""
-        ours = self.find(workload, logged, OURS)
-        found = [self.find(workload, logged, server) for server in servers]
+        ours = self.find(workload, logged, OURS, client)
+        found = [self.find(workload, logged, server, client) for server in servers]
         times = [row.middle("processor_us") for row in found if row is not None]
         return ours.middle("processor_us") / min(times) if ours and times else None
 
     def take_over(self, earlier: Results) -> None:
         """Keep what `earlier` has and this run has not measured, and say which is which.
 
-        Ratios stay those of one run: all servers of a workload are measured together.
+        Ratios stay those of one run: all servers of a workload are measured together, by each client.
         """
-        again = {(row.workload, row.logged) for row in self.timed}
+        again = {(row.workload, row.logged, row.client) for row in self.timed}
         named = {table.name for table in self.tables}
-        what = sorted({workload for workload, _ in again} | named)
-        kept = [row for row in earlier.timed if (row.workload, row.logged) not in again]
+        what = sorted({workload for workload, _, _ in again} | named)
+        kept = [row for row in earlier.timed if (row.workload, row.logged, row.client) not in again]
         self.timed = kept + self.timed
         self.tables = [table for table in earlier.tables if table.name not in named] + self.tables
         self.notes = [*earlier.notes, *self.notes]

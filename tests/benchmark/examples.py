@@ -8,7 +8,7 @@ from pathlib import Path
 from loadtests.benchmark import floor
 from loadtests.benchmark.distance import Distance
 from loadtests.benchmark.machine import processors
-from loadtests.benchmark.results import FLOOR, PYTHON_FLOOR, Results, Sample, Table, Timed
+from loadtests.benchmark.results import FLOOR, PYTHON_FLOOR, SATURATE, Results, Sample, Table, Timed
 from loadtests.benchmark.timed import Bench
 from loadtests.benchmark.workloads import WORKLOADS
 
@@ -29,6 +29,12 @@ def sample(processor_us: float, rate: float = 1000.0) -> Sample:
 
 def timed(workload: str, server: str, *microseconds: float, logged: bool = False) -> Timed:
     return Timed(workload, logged, server, tuple(map(sample, microseconds)))
+
+
+def at_limit(workload: str, server: str, *microseconds: float, logged: bool = False) -> Timed:
+    """By the quick client, beside which the server has no time to spare."""
+    samples = tuple(sample(us, rate=1e6 / us) for us in microseconds)
+    return Timed(workload, logged, server, samples, SATURATE)
 
 
 def results() -> Results:
@@ -61,6 +67,21 @@ def results() -> Results:
         ],
         notes=["h2o is not installed and is left out"],
     )
+
+
+def by_both() -> Results:
+    """The same with two workloads measured by the quick client, too; lighttpd is the better one there."""
+    taken = results()
+    taken.machine["client"] = "wrk 4.1"
+    taken.timed += [
+        at_limit("hot", "lighttpd", 7.0),
+        at_limit("hot", "mpserve", 7.7),
+        at_limit("missing", "nginx", 9.0),
+        at_limit("missing", "mpserve", 6.3),
+        at_limit("hot", "lighttpd", 8.0, logged=True),
+        at_limit("hot", "mpserve", 7.2, logged=True),
+    ]
+    return taken
 
 
 def bench(tmp_path: Path, *servers: str, floors: bool = False) -> Bench:

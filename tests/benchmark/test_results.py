@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benchmark.results import Results, load, save
+from loadtests.benchmark.documents import DOCS
+from loadtests.benchmark.results import BEFORE, CLIENTS, SATURATE, WRK, Results, load, save
 from loadtests.kept import ShapeError
-from tests.benchmark.examples import results, timed
+from tests.benchmark.examples import at_limit, by_both, results, sample, timed
 
 
 def test_the_middle_of_the_rounds_is_their_median() -> None:
@@ -66,6 +67,63 @@ def test_what_was_saved_is_loaded_again(tmp_path: Path) -> None:
     assert results() == load(path)
 
 
+def test_what_was_saved_before_there_was_a_second_client_is_by_wrk(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    save(results(), path)
+    said = json.loads(path.read_text())
+    for row in said["timed"]:
+        del row["client"]
+    path.write_text(json.dumps(said))
+
+    assert results() == load(path)
+
+
+@pytest.mark.parametrize("name", ["performance.json", "before.json"])
+def test_what_is_kept_in_the_documents_can_be_read(name: str) -> None:
+    assert {WRK} <= {row.client for row in load(DOCS / name).timed}
+
+
+def test_what_both_clients_measured_is_saved(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    save(by_both(), path)
+
+    assert by_both() == load(path)
+
+
+def test_the_figures_of_a_client_are_its_own() -> None:
+    taken = by_both()
+    of_wrk, of_saturate = (taken.find("hot", False, "mpserve", client) for client in CLIENTS)
+    assert of_wrk is not None
+    assert of_saturate is not None
+
+    assert (7.2, 7.7) == (of_wrk.middle("processor_us"), of_saturate.middle("processor_us"))
+    assert pytest.approx(7.7 / 7.0) == taken.ratio("hot", False, SATURATE)
+    assert results().ratio("hot", False) == taken.ratio("hot", False)
+    assert (["hot", "close"], ["hot", "missing"]) == (
+        taken.workloads(False),
+        taken.workloads(False, SATURATE),
+    )
+
+
+def test_the_change_is_that_of_one_client() -> None:
+    taken = by_both()
+    taken.timed += [timed("hot", BEFORE, 14.4), at_limit("hot", BEFORE, 15.4)]
+
+    assert (0.5, 0.5) == (taken.change("hot", False), taken.change("hot", False, SATURATE))
+    taken.timed.pop()
+    assert (0.5, None) == (taken.change("hot", False), taken.change("hot", False, SATURATE))
+
+
+@pytest.mark.parametrize(
+    ("us", "rate", "waited", "expected"),
+    [(10.0, 100_000.0, 0.0, 0.0), (10.0, 50_000.0, 0.0, 0.5), (10.0, 50_000.0, 0.3, 0.2)],
+)
+def test_spare_is_the_time_in_which_a_server_neither_works_nor_waits(
+    us: float, rate: float, waited: float, expected: float
+) -> None:
+    assert pytest.approx(expected) == replace(sample(us, rate), waited_share=waited).spare_share
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -86,6 +144,17 @@ def test_the_workloads_are_told_in_the_order_in_which_they_were_timed() -> None:
     taken: Results = results()
 
     assert (["hot", "close"], ["hot"]) == (taken.workloads(False), taken.workloads(True))
+
+
+def test_what_one_client_takes_again_leaves_the_other_s_figures() -> None:
+    earlier, again = by_both(), by_both()
+    again.timed = [at_limit("hot", "mpserve", 5.0)]
+    again.take_over(earlier)
+    of_saturate = again.find("hot", False, "mpserve", SATURATE)
+
+    assert earlier.find("hot", False, "mpserve") == again.find("hot", False, "mpserve")
+    assert at_limit("hot", "mpserve", 5.0) == of_saturate
+    assert again.find("hot", False, "lighttpd", SATURATE) is None
 
 
 def test_what_is_taken_again_takes_the_place_of_what_was_there() -> None:
