@@ -1,4 +1,7 @@
-"""The client: wrk, replaying the heads that were verified, and what it counted."""
+"""The clients: programs that replay the heads that were verified, and what they counted.
+
+wrk is the one that everything is measured with. The timed workloads are measured with a second (see `saturate`).
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import json
 import resource
 import shutil
 import subprocess
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests.benchmark import results
 from tests.harness.peers import placed
 
 SCRIPT = Path(__file__).with_name("replay.lua")
@@ -18,23 +22,24 @@ ERRORS = ("connect_errors", "read_errors", "write_errors", "timeouts")
 
 
 class ClientError(Exception):
-    """wrk is missing, failed, or did not count what it should have."""
+    """A client is missing, failed, or did not count what it should have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk is to do."""
+    """What a client is to do."""
 
     heads: Path
     connections: int
     depth: int = 1
     counted: bool = False
-    threads: int = 1
+    threads: int = 1  # of wrk
+    closing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What wrk did."""
+    """What a client did."""
 
     requests: int
     seconds: float
@@ -66,48 +71,61 @@ def version() -> str:
     return words[1] if len(words) > 1 else ""
 
 
+def wrk_command(url: str, load: Load, seconds: float) -> list[str]:
+    return [
+        *(find(), f"-t{load.threads}", f"-c{load.connections}", f"-d{seconds:.0f}s"),
+        *("--timeout", "30s", "-s", str(SCRIPT), url, "--"),
+        *(str(load.heads), str(load.depth), "1" if load.counted else "0"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program that sends a load, and prints last what it counted, as replay.lua does."""
+
+    name: str
+    command: Callable[[str, Load, float], list[str]]  # for a URL, a load, and so many seconds
+
+
+WRK = Client(results.WRK, wrk_command)
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
-    """wrk while it runs."""
+    """A client while it runs."""
 
+    name: str
     process: subprocess.Popen[str]
     before: float  # processor time of the children that had ended when it began
 
 
-def run(url: str, load: Load, seconds: int, cpus: Collection[int] | None) -> Counted:
+def run(
+    url: str, load: Load, seconds: float, cpus: Collection[int] | None, client: Client = WRK
+) -> Counted:
     """Sends `load` to `url` for so many seconds."""
-    return finish(start(url, load, seconds, cpus))
+    return finish(start(url, load, seconds, cpus, client))
 
 
-def start(url: str, load: Load, seconds: int, cpus: Collection[int] | None) -> Started:
-    command = [
-        *(
-            find(),
-            f"-t{load.threads}",
-            f"-c{load.connections}",
-            f"-d{seconds}s",
-            "--timeout",
-            "30s",
-        ),
-        *("-s", str(SCRIPT), url, "--"),
-        *(str(load.heads), str(load.depth), "1" if load.counted else "0"),
-    ]
+def start(
+    url: str, load: Load, seconds: float, cpus: Collection[int] | None, client: Client = WRK
+) -> Started:
+    command = client.command(url, load, seconds)
     before = children_seconds()
     with placed(cpus):
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-    return Started(process, before)
+    return Started(client.name, process, before)
 
 
 def finish(started: Started) -> Counted:
-    """Waits for wrk to end; what it counted."""
+    """Waits for the client to end; what it counted."""
     output, complaint = started.process.communicate()
     if started.process.returncode != 0:
         raise ClientError(
-            f"wrk ended with status {started.process.returncode}: {complaint.strip()}"
+            f"{started.name} ended with status {started.process.returncode}: {complaint.strip()}"
         )
-    return parse(output, children_seconds() - started.before)
+    return parse(output, children_seconds() - started.before, started.name)
 
 
 def children_seconds() -> float:
@@ -116,8 +134,8 @@ def children_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def parse(output: str, busy: float) -> Counted:
-    """What the last line of wrk's output says."""
+def parse(output: str, busy: float, name: str = results.WRK) -> Counted:
+    """What the last line of the client's output says."""
     lines = output.strip().splitlines()
     try:
         said = json.loads(lines[-1])
@@ -132,7 +150,7 @@ def parse(output: str, busy: float) -> Counted:
             busy=busy,
         )
     except (IndexError, KeyError, ValueError) as error:
-        raise ClientError(f"wrk's output is not understood: {output[-200:]!r}") from error
+        raise ClientError(f"{name}'s output is not understood: {output[-200:]!r}") from error
 
 
 def check(counted: Counted, status: int) -> None:

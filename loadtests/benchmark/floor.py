@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 from collections.abc import Collection, Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests.benchmark import compiler
 from loadtests.benchmark.wire import Answer
 from tests.harness.peers import placed
 from tests.harness.recipes import HOST
@@ -55,12 +55,8 @@ def in_python(python: str, home: Path) -> Program:
 
 def compile_into(folder: Path) -> Program | None:
     """The one in C; None where there is no C compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        return None
-    program = folder / "floor"
-    subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
-    return Program((str(program),), folder, small_only=False)
+    program = compiler.compile_into(folder, SOURCE)
+    return Program((str(program),), folder, small_only=False) if program else None
 
 
 @contextmanager

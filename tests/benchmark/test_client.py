@@ -1,8 +1,9 @@
-"""wrk's output is read exactly, and what it counted is believed only when it adds up."""
+"""A client's output is read exactly, and what it counted is believed only when it adds up."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,18 @@ def test_the_rate_is_requests_per_second() -> None:
 def test_output_that_says_less_is_refused(output: str) -> None:
     with pytest.raises(ClientError, match="not understood"):
         client.parse(output, busy=0)
+
+
+def test_it_is_said_whose_output_it_was() -> None:
+    with pytest.raises(ClientError, match="saturate's output"):
+        client.parse("", 0.0, "saturate")
+
+
+def test_a_client_that_fails_is_named_with_its_complaint(tmp_path: Path) -> None:
+    failing = client.Client("failing", lambda *_: ["sh", "-c", "echo no >&2; exit 3"])
+
+    with pytest.raises(ClientError, match="failing ended with status 3: no"):
+        client.run("http://127.0.0.1", client.Load(tmp_path, 1), 1, None, failing)
 
 
 @pytest.mark.parametrize(
