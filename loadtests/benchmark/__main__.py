@@ -20,6 +20,7 @@ from loadtests.benchmark import (
     memory,
     network,
     report,
+    saturate,
     scale,
     slots,
     timed,
@@ -28,10 +29,13 @@ from loadtests.benchmark import (
 from loadtests.benchmark.distance import Distance
 from loadtests.benchmark.results import (
     BEFORE,
+    CLIENTS,
     FLOOR,
     OURS,
     PYTHON_FLOOR,
+    SATURATE,
     TRUSTING,
+    WRK,
     Results,
     Table,
     load,
@@ -65,6 +69,9 @@ def parser() -> argparse.ArgumentParser:
     add("--python", metavar="PROGRAM", help="that runs mpserve (the distribution's, if it can)")
     add("--before", metavar="COMMIT", help="measure mpserve as it was then, too")
     add("--only", type=names, metavar="WORKLOAD,…", help="instead of all timed workloads")
+    add(
+        "--client", type=names, default=list(CLIENTS), metavar="CLIENT,…", help=" or ".join(CLIENTS)
+    )
     add("--logged", action="store_true", help="with an access log to a file, for everyone")
     add("--full", action="store_true", help="log off and log on, and the further measurements")
     add("--rounds", type=int, default=3, metavar="N", help="interleaved rounds (3)")
@@ -88,6 +95,24 @@ def present(wanted: list[str], results: Results) -> tuple[str, ...]:
         if not peers.available(name):
             results.note(f"{name} is not installed and is left out")
     return tuple(name for name in wanted if peers.available(name))
+
+
+def floors(python: str, home: Path, results: Results) -> dict[str, floor.Program]:
+    """Those that can be made; a note where that in C cannot."""
+    in_c = floor.compile_into(home)
+    if in_c is None:
+        results.note("there is no C compiler: the floor in C is left out, and that of the fairness")
+    made = {FLOOR: in_c} if in_c else {}
+    return {**made, PYTHON_FLOOR: floor.in_python(python, home)}
+
+
+def clients(wanted: list[str], home: Path, results: Results) -> tuple[client.Client, ...]:
+    """Those that the timed workloads are measured with; wrk where there is no other, and a note."""
+    quick = saturate.compile_into(home) if SATURATE in wanted else None
+    if SATURATE in wanted and quick is None:
+        results.note(f"there is no C compiler: {SATURATE} is left out, {WRK} measures alone")
+    found = [client.WRK] if WRK in wanted or quick is None else []
+    return (*found, quick) if quick else tuple(found)
 
 
 def settings(
@@ -143,14 +168,8 @@ def measure(options: argparse.Namespace) -> Results:
         results.versions.update({name: peers.version_of(name) for name in servers})
         say("making the tree")
         tree.make(root)
-        compiled = floor.compile_into(home)
-        if compiled is None:
-            results.note(
-                "there is no C compiler: the floor in C is left out, and that of the fairness"
-            )
-        floors = {FLOOR: compiled} if compiled else {}
-        floors[PYTHON_FLOOR] = floor.in_python(python, home)
-        results.versions.update(dict.fromkeys(floors, ""))
+        programs = floors(python, home, results)
+        results.versions.update(dict.fromkeys(programs, ""))
         bench = timed.Bench(
             root=root,
             home=home,
@@ -164,7 +183,8 @@ def measure(options: argparse.Namespace) -> Results:
             retakes=options.retakes,
             results=results,
             say=say,
-            floors=floors,
+            floors=programs,
+            clients=clients(options.client, home, results),
         )
         run_all(bench, options)
     return results
@@ -201,6 +221,7 @@ def main() -> int:
             )
         refuse_unknown(COMMAND, "servers", options.compare, (*peers.PEERS, TRUSTING))
         refuse_unknown(COMMAND, "workloads", options.only or (), (*WORKLOADS, *TABLES))
+        refuse_unknown(COMMAND, "clients", options.client, CLIENTS)
         client.find()
         earlier = load(options.json) if options.again and options.json else None
         results = measure(options)

@@ -1,4 +1,4 @@
-"""The timed workloads: interleaved rounds, a fresh server and a warm-up for each measurement.
+"""The timed workloads: interleaved rounds, a fresh server and a warm-up for each, and a measurement by each client.
 
 A server is started anew for every round because two starts of one program differ: where its memory lies is
 worth a few per cent. The median over rounds is then one over starts, too.
@@ -6,7 +6,7 @@ worth a few per cent. The median over rounds is then one over starts, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,6 +66,7 @@ class Bench:
     results: Results
     say: Callable[[str], None]
     floors: dict[str, floor.Program]
+    clients: tuple[client.Client, ...] = (client.WRK,)  # of the timed workloads
 
     def remark(self, text: str) -> None:
         """Says it now, and keeps it for the report."""
@@ -83,11 +84,13 @@ class Bench:
     def load(
         self, workload: Workload, heads: list[bytes], *, connections: int = 0, threads: int = 1
     ) -> client.Load:
-        """What wrk is to do for `workload`; the heads lie in a file of their own."""
+        """What a client is to do for `workload`; the heads lie in a file of their own."""
         path = self.home / "heads"
         path.write_bytes(b"".join(heads * workload.depth))
         connections = connections or self.connections
-        return client.Load(path, connections, workload.depth, workload.counted, threads)
+        return client.Load(
+            path, connections, workload.depth, workload.counted, threads, workload.closing
+        )
 
 
 def run(bench: Bench, workload: Workload, *, logged: bool) -> None:
@@ -108,14 +111,18 @@ def run(bench: Bench, workload: Workload, *, logged: bool) -> None:
                     closing=workload.closing,
                     cpus=bench.processors.server or None,
                 )
-    samples: dict[str, list[Sample]] = {name: [] for name in starters}
+    taken: dict[tuple[str, str], list[Sample]] = {
+        (by.name, name): [] for by in bench.clients for name in starters
+    }
     for turn in range(bench.rounds):
         for name in rotated(list(starters), turn):
-            maybe_sample = attempt(bench, workload, agreed[name], name, starters[name])
-            if maybe_sample:
-                samples[name].append(maybe_sample)
+            counting = attempt(bench, workload, agreed[name], name, starters[name])
+            for by, sample in counting.items():
+                taken[by, name].append(sample)
     bench.results.timed += [
-        Timed(workload.name, logged, name, tuple(taken)) for name, taken in samples.items() if taken
+        Timed(workload.name, logged, name, tuple(samples), by)
+        for (by, name), samples in taken.items()
+        if samples
     ]
 
 
@@ -139,59 +146,112 @@ def rotated(names: list[T], turn: int) -> list[T]:
 
 def attempt(
     bench: Bench, workload: Workload, agreed: Agreed, name: str, start: Starter
-) -> Sample | None:
-    """One measurement that counts; None, and a note, when there is none.
+) -> dict[str, Sample]:
+    """By each client one measurement that counts, or a note why there is none.
 
     It is taken again when other work held the server's processor meanwhile, or when server and client did not lie
     near each other. Which of the tries counts depends on that alone, not on what the server did in it.
     """
-    load = bench.load(workload, agreed.heads)
-    tries: list[Sample] = []
-    problem = ""
+    tries: dict[str, list[Sample]] = {by.name: [] for by in bench.clients}
+    problems: dict[str, str] = {}
     for _ in range(1 + bench.retakes):
-        before = bench.distance.settle()
-        try:
-            with start() as server:
-                sample = measure(bench, workload, server, load)
-            sample = replace(sample, distance_ns=max(before, bench.distance.now()))
-            check_octets(sample, len(agreed.answer.octets))
-        except (client.ClientError, peers.PeerError) as error:
-            problem = str(error)
-            continue
-        tries.append(sample)
-        tell(bench, name, sample)
-        if sample.waited_share <= MUCH_WAITING and bench.distance.is_near(sample.distance_ns):
+        wanted = [by for by in bench.clients if not any(is_good(bench, s) for s in tries[by.name])]
+        if not wanted:
             break
-    if not tries:
-        bench.remark(f"a round of {name} in {workload.name} does not count: {problem}")
-        return None
+        for by, outcome in one_try(bench, workload, agreed, wanted, start).items():
+            if isinstance(outcome, Sample):
+                tell(bench, name, by, outcome)
+                tries[by].append(outcome)
+            else:
+                problems[by] = str(outcome)
+    for by, problem in problems.items():
+        if not tries[by]:
+            bench.remark(f"a round of {name} in {workload.name} by {by} does not count: {problem}")
+    return {by: best(bench, taken) for by, taken in tries.items() if taken}
+
+
+def one_try(
+    bench: Bench,
+    workload: Workload,
+    agreed: Agreed,
+    wanted: Sequence[client.Client],
+    start: Starter,
+) -> dict[str, Sample | Exception]:
+    """What each client measures of one start of the server, or why it cannot."""
+    load = bench.load(workload, agreed.heads)
+    outcomes: dict[str, Sample | Exception] = {}
+    try:
+        with start() as server:
+            warm_up(bench, server, load)
+            for by in wanted:
+                outcomes[by.name] = measure_between(bench, workload, agreed, server, load, by)
+    except (client.ClientError, peers.PeerError) as error:
+        return {by.name: error for by in wanted}
+    return outcomes
+
+
+def is_good(bench: Bench, sample: Sample) -> bool:
+    """Whether nothing disturbed it."""
+    return sample.waited_share <= MUCH_WAITING and bench.distance.is_near(sample.distance_ns)
+
+
+def best(bench: Bench, tries: Sequence[Sample]) -> Sample:
+    """The one that was disturbed least."""
     return min(
         tries,
         key=lambda each: (not bench.distance.is_near(each.distance_ns), each.waited_share),
     )
 
 
-def tell(bench: Bench, name: str, sample: Sample) -> None:
+def tell(bench: Bench, name: str, by: str, sample: Sample) -> None:
     """A line on the terminal about one try."""
     doubt = f"  waited {sample.waited_share:.0%}" if sample.waited_share > MUCH_WAITING else ""
     if not bench.distance.is_near(sample.distance_ns):
         doubt += f"  {sample.distance_ns:.0f} ns apart"
     bench.say(
-        f"  {name:15} {sample.processor_us:8.2f} µs  {sample.rate:9,.0f}/s"
+        f"  {name:15} {by:8} {sample.processor_us:8.2f} µs  {sample.rate:9,.0f}/s"
         f"  client {sample.client_share:4.0%}{doubt}"
     )
 
 
 def measure(bench: Bench, workload: Workload, server: Running, load: client.Load) -> Sample:
-    """Warms the server up, then loads it while its processor time is counted."""
-    cpus = bench.processors.client or None
-    client.run(server.url, load, bench.warm_up, cpus)
+    """Warms the server up, and measures it with wrk."""
+    warm_up(bench, server, load)
+    return measure_warm(bench, workload, server, load, client.WRK)
+
+
+def warm_up(bench: Bench, server: Running, load: client.Load) -> None:
+    client.run(server.url, load, bench.warm_up, bench.processors.client or None)
+
+
+def measure_between(
+    bench: Bench,
+    workload: Workload,
+    agreed: Agreed,
+    server: Running,
+    load: client.Load,
+    by: client.Client,
+) -> Sample | client.ClientError:
+    """Measures it as soon as the processors lie near each other, and looks whether they still do after it."""
+    before = bench.distance.settle()
+    try:
+        sample = measure_warm(bench, workload, server, load, by)
+        check_octets(sample, len(agreed.answer.octets))
+    except client.ClientError as error:
+        return error
+    return replace(sample, distance_ns=max(before, bench.distance.now()))
+
+
+def measure_warm(
+    bench: Bench, workload: Workload, server: Running, load: client.Load, by: client.Client
+) -> Sample:
+    """Loads the server while its processor time is counted."""
     pids = server.pids()
     # In a container the kernel's threads may not be seen; then nothing is said of them.
     threads = processes.softirq_threads()
     kernel = [threads[n] for n in bench.processors.server if n in threads]
     before, before_kernel = processes.spent(pids), processes.spent(kernel)
-    counted = client.run(server.url, load, bench.seconds, cpus)
+    counted = client.run(server.url, load, bench.seconds, bench.processors.client or None, by)
     if server.pids() != pids:
         raise client.ClientError("processes of the server came or went")
     used, used_kernel = processes.spent(pids) - before, processes.spent(kernel) - before_kernel

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from loadtests.benchmark import __main__ as command
-from loadtests.benchmark import documents
-from loadtests.benchmark.results import Results
+from loadtests.benchmark import client, documents
+from loadtests.benchmark.results import CLIENTS, SATURATE, WRK, Results
 from tests.harness import peers
 
 
@@ -23,6 +24,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     [
         pytest.param(["--compare", "nginx,ngnix"], "ngnix: not among the servers", id="a server"),
         pytest.param(["--only", "hot,cold,warm"], "warm: not among the workloads", id="a workload"),
+        pytest.param(
+            ["--client", "wrk,ab"], "ab: not among the clients: wrk, saturate", id="a client"
+        ),
     ],
 )
 def test_an_unknown_name_ends_it_with_one_line(
@@ -58,6 +62,38 @@ def test_a_server_that_is_not_installed_is_left_out_and_named(
 
     assert ("mpserve", "nginx") == servers
     assert ["h2o is not installed and is left out"] == results.notes
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        pytest.param(["wrk"], [WRK], id="one"),
+        pytest.param(["saturate"], [SATURATE], id="the other"),
+        pytest.param(["saturate", "wrk", "wrk"], [WRK, SATURATE], id="both, wrk first"),
+    ],
+)
+def test_the_clients_are_those_asked_for(
+    tmp_path: Path, wanted: list[str], expected: list[str]
+) -> None:
+    found = command.clients(wanted, tmp_path, Results("", {}, {}, {}))
+
+    assert expected == [each.name for each in found]
+
+
+@pytest.mark.parametrize("wanted", [["wrk", "saturate"], ["saturate"]])
+def test_without_a_compiler_wrk_measures_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: list[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    results = Results("", {}, {}, {})
+
+    assert (client.WRK,) == command.clients(wanted, tmp_path, results)
+    assert ["there is no C compiler: saturate is left out, wrk measures alone"] == results.notes
+
+
+def test_both_clients_measure_if_nothing_is_said() -> None:
+    assert list(CLIENTS) == command.parser().parse_args([]).client
 
 
 def test_documents_cannot_be_written_before_anything_was_measured(

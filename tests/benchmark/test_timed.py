@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benchmark import distance, floor, timed, wire
+from loadtests.benchmark import client, distance, floor, saturate, timed, wire
 from loadtests.benchmark.client import ClientError
 from loadtests.benchmark.distance import Distance
 from loadtests.benchmark.machine import Processors
-from loadtests.benchmark.results import FLOOR, PYTHON_FLOOR
+from loadtests.benchmark.results import CLIENTS, FLOOR, PYTHON_FLOOR, SATURATE, WRK, Sample
 from loadtests.benchmark.workloads import WORKLOADS, Ask, Workload
 from tests.benchmark.examples import bench, compiled, sample
 
@@ -51,11 +51,17 @@ def test_answers_of_another_length_do_not(expected: int) -> None:
         pytest.param("pipelined", ["mpserve", FLOOR, PYTHON_FLOOR], id="pipelined"),
     ],
 )
-def test_a_server_and_the_floors_are_timed(tmp_path: Path, name: str, expected: list[str]) -> None:
+def test_a_server_and_the_floors_are_timed_by_both_clients(
+    tmp_path: Path, name: str, expected: list[str]
+) -> None:
     on = bench(tmp_path, "mpserve", floors=True)
+    quick = saturate.compile_into(on.home)
+    assert quick is not None
+    on.clients = (client.WRK, quick)
     timed.run(on, WORKLOADS[name], logged=False)
 
-    assert expected == [row.server for row in on.results.timed], on.results.notes
+    rows = [(row.client, row.server) for row in on.results.timed]
+    assert [(by, server) for by in CLIENTS for server in expected] == rows, on.results.notes
     assert all(row.middle("processor_us") > 0.1 for row in on.results.timed)
 
 
@@ -128,26 +134,122 @@ def test_a_disturbed_measurement_is_taken_again(
     tries: list[tuple[float, float, float]],
     expected: float,
 ) -> None:
-    on = bench(tmp_path)
-    on.retakes = 1
-    on.distance = Distance(Processors(frozenset({0}), frozenset({1})), 0.0, least=NEAR)
+    on = bench_between(tmp_path, client.WRK)
     taken = [
         replace(sample(number + 1.0), waited_share=waited)
         for number, (_, _, waited) in enumerate(tries)
     ]
-    monkeypatch.setattr(timed, "measure", lambda *_: taken.pop(0))
     trips = [trip for before, after, _ in tries for trip in (before, after)]
-    monkeypatch.setattr(distance, "round_trip", lambda *_: trips.pop(0))
-    given = timed.Agreed([b""], answer_of(1200))
-    monkeypatch.setattr(timed, "check_octets", lambda *_: None)
+    measured = attempted(on, monkeypatch, {WRK: taken}, trips)
 
-    counted = timed.attempt(
+    assert {WRK: expected} == measured
+    assert [] == trips
+
+
+# What each of the two measures in turn: (processor time, share of waiting); and where the processors lay.
+DISTURBED, FINE = 0.5, 0.0
+
+
+@pytest.mark.parametrize(
+    ("by_wrk", "by_saturate", "trips", "expected"),
+    [
+        pytest.param([(1.0, FINE)], [(5.0, FINE)], [NEAR] * 4, (1.0, 5.0), id="both are good"),
+        pytest.param(
+            [(1.0, FINE)],
+            [(5.0, DISTURBED), (6.0, FINE)],
+            [NEAR] * 6,
+            (1.0, 6.0),
+            id="wrk's is good and stays",
+        ),
+        pytest.param(
+            [(1.0, DISTURBED), (2.0, FINE)],
+            [(5.0, FINE)],
+            [NEAR] * 6,
+            (2.0, 5.0),
+            id="saturate's is good and stays",
+        ),
+        pytest.param(
+            [(1.0, FINE), (2.0, FINE)],
+            [(5.0, FINE)],
+            [NEAR, FAR, NEAR, NEAR, NEAR, NEAR],
+            (2.0, 5.0),
+            id="each has the way before and after it",
+        ),
+        pytest.param(
+            [(1.0, FINE)],
+            [(5.0, FINE), (6.0, FINE)],
+            [NEAR, NEAR, NEAR, FAR, NEAR, FAR],
+            (1.0, 5.0),
+            id="of two that are bad the first",
+        ),
+    ],
+)
+def test_the_measurements_of_two_clients_are_judged_each_on_its_own(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by_wrk: list[tuple[float, float]],
+    by_saturate: list[tuple[float, float]],
+    trips: list[float],
+    expected: tuple[float, float],
+) -> None:
+    on = bench_between(tmp_path, client.WRK, QUICK)
+    taken = {
+        by: [replace(sample(us), waited_share=waited) for us, waited in tries]
+        for by, tries in ((WRK, by_wrk), (SATURATE, by_saturate))
+    }
+    measured = attempted(on, monkeypatch, taken, trips)
+
+    assert dict(zip(CLIENTS, expected, strict=True)) == measured
+    assert ([], {WRK: [], SATURATE: []}) == (trips, taken)
+
+
+def test_what_one_client_cannot_measure_the_other_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = bench_between(tmp_path, client.WRK, QUICK)
+    on.retakes = 0
+    measured = attempted(on, monkeypatch, {WRK: [sample(1.0)], SATURATE: []}, [NEAR] * 4)
+
+    assert {WRK: 1.0} == measured
+    assert ["a round of nginx in hot by saturate does not count: it failed"] == on.results.notes
+
+
+QUICK = client.Client(SATURATE, lambda *_: [])
+
+
+def bench_between(tmp_path: Path, *clients: client.Client) -> timed.Bench:
+    """A bench of two processors on which a measurement may be taken twice."""
+    on = bench(tmp_path)
+    on.retakes = 1
+    on.distance = Distance(Processors(frozenset({0}), frozenset({1})), 0.0, least=NEAR)
+    on.clients = clients
+    return on
+
+
+def attempted(
+    on: timed.Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    taken: dict[str, list[Sample]],
+    trips: list[float],
+) -> dict[str, float]:
+    """Processor time in what counts by each client, where they measure what was `taken`, one after the other."""
+
+    def measure_warm(*arguments: object) -> Sample:
+        by = arguments[-1]
+        assert isinstance(by, client.Client)
+        if not taken[by.name]:
+            raise ClientError("it failed")
+        return taken[by.name].pop(0)
+
+    monkeypatch.setattr(timed, "warm_up", lambda *_: None)
+    monkeypatch.setattr(timed, "measure_warm", measure_warm)
+    monkeypatch.setattr(timed, "check_octets", lambda *_: None)
+    monkeypatch.setattr(distance, "round_trip", lambda *_: trips.pop(0))
+    counting = timed.attempt(
         on,
         WORKLOADS["hot"],
-        given,
+        timed.Agreed([b""], answer_of(1200)),
         "nginx",
         nullcontext,  # type: ignore[arg-type]  # nobody looks at what is started
     )
-
-    assert counted is not None
-    assert expected == counted.processor_us
+    return {by: each.processor_us for by, each in counting.items()}
