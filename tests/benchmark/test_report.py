@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from loadtests.benchmark import report
-from loadtests.benchmark.results import Table, Timed
-from tests.benchmark.examples import results, sample
+from loadtests.benchmark.results import BEFORE, SATURATE, Table, Timed
+from tests.benchmark.examples import at_limit, by_both, results, sample, timed
 
 
 def test_columns_stand_under_each_other() -> None:
@@ -62,6 +62,104 @@ def test_the_verdict_counts_the_goals_reached_and_names_the_worst() -> None:
         "mpserve spends at most 0.95 of the processor time of the best of the others in 2 of 3"
         " workloads; its highest ratio is 1.10 (close (connection per request))."
     ) == report.verdict(results())
+
+
+def test_the_verdict_has_a_sentence_for_each_client() -> None:
+    assert (
+        f"{report.verdict(results())} With a client that is quicker than the servers it is 2 of 3; its highest"
+        " ratio is 1.10 (hot 1 KiB)."
+    ) == report.verdict(by_both())
+
+
+def test_a_verdict_about_the_quick_client_alone_says_it_all() -> None:
+    taken = by_both()
+    taken.timed = [row for row in taken.timed if row.client == SATURATE]
+
+    assert (
+        "With a client that is quicker than the servers mpserve spends at most 0.95 of the processor time of the"
+        " best of the others in 2 of 3 workloads; its highest ratio is 1.10 (hot 1 KiB)."
+    ) == report.verdict(taken)
+
+
+def test_the_tables_of_the_quick_client_stand_after_those_of_wrk() -> None:
+    titles = [line for line in report.timed_lines(by_both()) if line.startswith("### ")]
+    figures = (
+        "Processor time per request, µs",
+        "Requests per second",
+        "Latency p50 / p99, µs",
+        "Spread of the rounds' processor time",
+    )
+    logs = ("access log off", "access log to a file, for everyone")
+
+    assert [
+        f"### {figure} ({client}{log})"
+        for client in ("", "server at its limit, ")
+        for log in logs
+        for figure in figures
+    ] == titles
+
+
+def test_they_have_what_it_measured_and_no_more() -> None:
+    lines = list(report.timed_lines(by_both()))
+    at = lines.index("### Processor time per request, µs (server at its limit, access log off)")
+
+    assert [
+        "",
+        "| workload  | nginx | lighttpd | mpserve | ratio |",
+        "|-----------|------:|---------:|--------:|------:|",
+        "| hot 1 KiB |       |      7.0 |     7.7 |  1.10 |",
+        "| missing   |   9.0 |          |     6.3 |  0.70 |",
+        "",
+    ] == lines[at + 1 : at + 7]
+
+
+def test_the_tables_of_wrk_are_what_they_are_without_another() -> None:
+    lines = list(report.timed_lines(results()))
+
+    assert lines == list(report.timed_lines(by_both()))[: len(lines)]
+
+
+def test_the_change_is_told_for_each_client() -> None:
+    taken = by_both()
+    taken.timed += [timed("hot", BEFORE, 14.4), at_limit("hot", BEFORE, 15.4)]
+    taken.versions[BEFORE] = ""
+    text = report.change(taken)
+
+    assert 2 == text.count("| to before |")
+    assert 2 == text.count("|      0.50 |")
+    assert "\nµs per request, server at its limit, access log off. taken: " in text
+
+
+def test_a_quick_client_that_was_not_quicker_is_named_in_the_notes() -> None:
+    taken = by_both()
+    slow = replace(sample(40.0), rate=20_000.0)
+    taken.timed.append(Timed("close", False, "mpserve", (slow,), SATURATE))
+    taken.timed.append(Timed("close", False, "nginx", (slow,)))
+
+    (doubt,) = report.doubts(taken)
+
+    assert (
+        "in 1 of 7 measurements by saturate the server was not at its limit, but had more than 10% of the time to"
+        " spare, up to 20%: close (connection per request)"
+    ) == doubt
+
+
+def test_doubts_about_either_client_are_counted_together() -> None:
+    taken = by_both()
+    busy = replace(sample(9.0, rate=1e5), waited_share=0.4)
+    taken.timed.append(Timed("10k", False, "nginx", (busy,), SATURATE))
+
+    assert [
+        "in 1 of 25 measurements other work held the server's processor for more than 10%, up to 40%"
+    ] == list(report.doubts(taken))
+
+
+def test_the_report_names_both_clients() -> None:
+    by_wrk = by_both()
+    by_wrk.timed = [row for row in by_wrk.timed if row.client != SATURATE]
+
+    assert "- client: wrk 4.1, saturate" in report.markdown(by_both()).splitlines()
+    assert "- client: wrk 4.1" in report.markdown(by_wrk).splitlines()
 
 
 def test_without_ratios_there_is_no_verdict() -> None:
