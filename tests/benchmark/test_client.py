@@ -64,6 +64,13 @@ def test_a_client_that_fails_is_named_with_its_complaint(tmp_path: Path) -> None
         client.run("http://127.0.0.1", client.Load(tmp_path, 1), 1, None, failing)
 
 
+def test_so_is_one_that_says_nothing(tmp_path: Path) -> None:
+    silent = client.Client("silent", lambda *_: ["true"])
+
+    with pytest.raises(ClientError, match="silent's output"):
+        client.run("http://127.0.0.1", client.Load(tmp_path, 1), 1, None, silent)
+
+
 @pytest.mark.parametrize(
     ("counted", "status"),
     [

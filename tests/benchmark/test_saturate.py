@@ -24,6 +24,7 @@ BLANK = b"\r\n\r\n"
 HEAD = b"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n"
 ENOUGH = 5  # requests on a connection, after which a server says nothing more, or leaves
 MUCH = 600_000  # octets: more than the client takes at once
+MANY = 1000  # connections
 PATIENCE = 0.2
 
 Serve = Callable[[socket.socket, "Server"], None]
@@ -262,6 +263,43 @@ def test_a_head_may_come_in_two_pieces(program: Path, heads: Path, at: int) -> N
 
     assert 1 < said.requests
     assert said.requests * len(whole) == said.octets
+
+
+def test_the_first_pieces_of_heads_are_kept_apart(program: Path, heads: Path) -> None:
+    def serve(sock: socket.socket, server: Server) -> None:
+        # The cut is within the number, and each connection has another.
+        whole = answer(b"x" * (10 + 11 * server.connections))
+        cut = whole.index(b": ", whole.index(b"Length")) + 3
+        piecemeal([whole[:cut], whole[cut:]])(sock, server)
+
+    with serving(serve) as server:
+        said = counted(program, server, Load(heads, 6))
+
+    assert 6 < said.requests
+    assert len(server.heads) - 6 <= said.requests
+
+
+def test_an_answer_may_come_with_the_end_of_the_one_before(program: Path, heads: Path) -> None:
+    whole = answer(b"four")
+    with serving(piecemeal([whole[:-2], whole[-2:] + whole])) as server:
+        said = counted(program, server, Load(heads, 1, 2))
+
+    # The server takes two heads for one request.
+    assert 2 < said.requests
+    assert len(server.heads) - 2 <= said.requests
+
+
+def test_the_end_of_a_connection_may_come_with_the_answer(program: Path, heads: Path) -> None:
+    def serve(sock: socket.socket, server: Server) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        once(answer(b"ok") if server.connections < MANY else b"enough\r\n\r\n")(sock, server)
+
+    # A client that misses an end waits for it.
+    with serving(serve) as server:
+        done = ended(program, server.url, Load(heads, 1, closing=True), 60.0)
+
+    assert (1, MANY) == (done.returncode, server.connections)
+    assert "status line" in done.stderr
 
 
 def test_the_times_of_answers_are_told(program: Path, heads: Path) -> None:

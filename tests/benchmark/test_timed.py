@@ -197,8 +197,10 @@ def test_the_measurements_of_two_clients_are_judged_each_on_its_own(
         by: [replace(sample(us), waited_share=waited) for us, waited in tries]
         for by, tries in ((WRK, by_wrk), (SATURATE, by_saturate))
     }
-    measured = attempted(on, monkeypatch, taken, trips)
+    started: list[str] = []
+    measured = attempted(on, monkeypatch, taken, trips, started)
 
+    assert max(len(by_wrk), len(by_saturate)) == len(started)
     assert dict(zip(CLIENTS, expected, strict=True)) == measured
     assert ([], {WRK: [], SATURATE: []}) == (trips, taken)
 
@@ -231,8 +233,10 @@ def attempted(
     monkeypatch: pytest.MonkeyPatch,
     taken: dict[str, list[Sample]],
     trips: list[float],
+    started: list[str] | None = None,
 ) -> dict[str, float]:
     """Processor time in what counts by each client, where they measure what was `taken`, one after the other."""
+    starts = [] if started is None else started
 
     def measure_warm(*arguments: object) -> Sample:
         by = arguments[-1]
@@ -241,7 +245,7 @@ def attempted(
             raise ClientError("it failed")
         return taken[by.name].pop(0)
 
-    monkeypatch.setattr(timed, "warm_up", lambda *_: None)
+    monkeypatch.setattr(timed, "warm_up", lambda *_: starts.append("nginx"))
     monkeypatch.setattr(timed, "measure_warm", measure_warm)
     monkeypatch.setattr(timed, "check_octets", lambda *_: None)
     monkeypatch.setattr(distance, "round_trip", lambda *_: trips.pop(0))
