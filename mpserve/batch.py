@@ -192,9 +192,7 @@ class Batch:
         heads, failures = each(os.read, b"", fds, [RECEIVE_SIZE] * len(fds))
         if failures:
             for index, failure in failures.items():
-                if isinstance(
-                    failure, OSError
-                ):  # nothing after all, or worse: the long way finds out
+                if isinstance(failure, OSError):  # nothing after all, or worse: the others find out
                     left.append((fds[index], READY))
                 else:  # what was received may be lost
                     self._on_bug(idle[fds[index]].take, failure)
@@ -202,7 +200,11 @@ class Batch:
             fds = [fd for index, fd in enumerate(fds) if index not in failures]
             connections = [idle[fd] for fd in fds]
         if fds:
-            self._answer(cast("list[Repeating]", connections), heads, fds)
+            asking = cast("list[Repeating]", connections)
+            try:
+                self._answer(asking, heads, fds)
+            except Exception as bug:  # noqa: BLE001  # none of the events that are left would come again
+                self._end(asking, bug)
         return left
 
     def answer(self) -> None:
@@ -210,54 +212,38 @@ class Batch:
         if self._arrived:
             arrived, self._arrived = self._arrived, []
             self.add = self._arrived.append
-            self._answer([each for each, _ in arrived], [octets for _, octets in arrived], None)
+            try:
+                moment, heard = self._begin_moment()
+                self._answer_apart([(*each, NOT_POLLED) for each in arrived], moment, heard)
+            except Exception as bug:  # noqa: BLE001  # as above
+                self._end([connection for connection, _ in arrived], bug)
 
-    def _answer(
-        self, connections: list[Repeating], heads: list[bytes], fds: list[int] | None
-    ) -> None:
-        """What has come on `connections`. `fds` are theirs, which do not block; None: they do, and are not polled."""
-        try:
-            self._answer_all(connections, heads, fds)
-        except Exception as bug:  # noqa: BLE001  # nobody knows how far it went, and no event would come again
-            for connection in connections:
-                self._on_bug(connection.take, bug)
+    def _end(self, connections: list[Repeating], bug: Exception) -> None:
+        """Nobody knows how far it went with these."""
+        for connection in connections:
+            self._on_bug(connection.take, bug)
 
-    def _answer_all(
-        self, connections: list[Repeating], heads: list[bytes], fds: list[int] | None
-    ) -> None:
-        """The known heads first: nobody whose answer is known waits for one that has to be made."""
-        moment, heard = self._cache.next_moment(self._loop.now), self._cache.watches.heard
+    def _begin_moment(self) -> tuple[int, int]:
+        """A moment later than all that has been received, and what the kernel had told before it."""
+        return self._cache.next_moment(self._loop.now), self._cache.watches.heard
+
+    def _answer(self, connections: list[Repeating], heads: list[bytes], fds: list[int]) -> None:
+        """What is known and plain first, all of it together."""
+        moment, heard = self._begin_moment()
         try:
             answers, parts, together = self._find(heads, moment, heard)
         except Exception as bug:  # noqa: BLE001  # what has been received is answered all the same
             self._on_bug(self._answer, bug)
             answers, parts, together = [None] * len(heads), UNCUT, False
-        if fds is not None and together:
+        if together:
             self._answer_together(connections, heads, fds, cast("list[Prepared]", answers), parts)
             return
-        rows = list(
-            zip(
-                connections,
-                heads,
-                fds or repeat(NOT_POLLED),
-                answers,
-                parts or repeat(None),
-                strict=False,
-            )
-        )
-        if fds is not None:
-            plain = [row for row in rows if row[3] is not None and row[3].plain]
-            rows = [row for row in rows if row[3] is None or not row[3].plain]
-            if plain:
-                self._answer_together(*map(list, zip(*plain, strict=True)))
-        for connection, head, fd, answer, cut in sorted(rows, key=lambda row: row[3] is None):
-            try:
-                if answer is None:
-                    self._answer_anew(connection, head, moment, heard)
-                else:
-                    self._answer_alone(connection, head, fd, answer, cut)
-            except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
-                self._on_bug(connection.take, bug)
+        rows = list(zip(connections, heads, fds, answers, parts or repeat(None), strict=False))
+        plain = [row for row in rows if row[3] is not None and row[3].plain]
+        if plain:
+            self._answer_together(*map(list, zip(*plain, strict=True)))
+        apart = [row[:3] for row in rows if row[3] is None or not row[3].plain]
+        self._answer_apart(apart, moment, heard)
 
     def _find(
         self, heads: list[bytes], moment: int, heard: int
@@ -353,32 +339,68 @@ class Batch:
             except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
                 self._on_bug(connection.take, bug)
 
-    def _answer_alone(
-        self,
-        connection: Repeating,
-        head: bytes,
-        fd: int,
-        answer: Prepared,
-        parts: Parts | None,
+    def _answer_apart(  # noqa: C901  # by hand, as the head of the file says
+        self, arrivals: list[tuple[Repeating, bytes, int]], moment: int, heard: int
     ) -> None:
-        """One answer to a socket that blocks, or from a file, or that ends its connection."""
-        loop = self._loop
-        taken = 0
-        with contextlib.suppress(OSError):  # no room, or nobody there: `repeat` finds out
-            if not answer.pieces:
-                taken = connection.sock.send(answer.octets, MSG_DONTWAIT)
-            elif answer.one_span and fd != NOT_POLLED:
-                taken = send_span(connection.sock, answer.octets, answer.one_span, loop.now)
-        if taken != answer.whole:
-            connection.repeat(head, answer, taken)
-            return
-        self._noting.note((connection.peer,), (head,), (answer,), (parts,))
-        if not answer.persistent:
-            connection.close()
-            return
-        connection.deadline = loop.now + self._keepalive
-        if fd == NOT_POLLED:
-            connection.poll()
+        """One after the other: what is not known, or comes from a file, or ends its connection, or its socket blocks.
+
+        The known heads first: nobody whose answer is known waits for one that has to be made.
+        """
+        deadline = self._loop.now + self._keepalive
+        peers: list[bytes] = []  # of those whose answers have gone whole,
+        heads: list[bytes] = []
+        answers: list[Prepared] = []
+        unknown: list[tuple[Repeating, bytes]] = []
+        for connection, head, fd in arrivals:
+            try:
+                answer = self._recall(head, moment, heard)
+                if answer is None:
+                    unknown.append((connection, head))
+                    continue
+                taken = 0
+                try:
+                    if not answer.pieces:
+                        taken = connection.sock.send(answer.octets, MSG_DONTWAIT)
+                    elif answer.one_span and fd != NOT_POLLED:
+                        taken = send_span(
+                            connection.sock, answer.octets, answer.one_span, self._loop.now
+                        )
+                except OSError:  # no room, or nobody there: `repeat` finds out
+                    pass
+                if taken != answer.whole:
+                    connection.repeat(head, answer, taken)
+                    continue
+                peers.append(connection.peer)
+                heads.append(head)
+                answers.append(answer)
+                if not answer.persistent:
+                    connection.close()
+                    continue
+                connection.deadline = deadline
+                if fd == NOT_POLLED:
+                    connection.poll()
+            except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
+                self._on_bug(connection.take, bug)
+        if answers:
+            self._noting.note(peers, heads, answers, self._noting.cut(heads))
+        for connection, octets in unknown:
+            try:
+                self._answer_anew(connection, octets, moment, heard)
+            except Exception as bug:  # noqa: BLE001  # as above
+                self._on_bug(connection.take, bug)
+
+    def _recall(self, head: bytes, moment: int, heard: int) -> Prepared | None:
+        """The answer to `head` that is kept, if it holds at `moment`."""
+        # Most often the head is its own key.
+        answer = self._answers.young.get(head) or self._memo.find(head)
+        if answer is None:
+            return None
+        if heard != answer.heard and moment != answer.moment and not answer.agrees(moment, heard):
+            self._memo.drop(head)  # it is made anew
+            return None
+        if answer.date_line is not self._loop.date_line:
+            answer.date(self._loop.date_line)
+        return answer
 
     def _answer_anew(self, connection: Repeating, octets: bytes, moment: int, heard: int) -> None:
         """What is not known as a whole: a run, perhaps, or the long way."""
@@ -406,9 +428,8 @@ class Batch:
             index += 1
         if index:
             whole = heads[:index]
-            logged = self._noting.enabled
-            parts = [split(head, MOST_IGNORED) for head in whole] if logged else UNCUT
-            self._noting.note(repeat(connection.peer), whole, answers[:index], parts)
+            cut = self._noting.cut(whole)
+            self._noting.note(repeat(connection.peer), whole, answers[:index], cut)
         if index < len(answers):
             rest = b"".join(heads[index + 1 :]) + octets[start:]
             connection.repeat(heads[index], answers[index], taken, rest)
@@ -419,26 +440,16 @@ class Batch:
         self, octets: bytes, moment: int, heard: int
     ) -> tuple[list[bytes], list[Prepared], int]:
         """The known heads at the beginning of `octets`, their answers as of now, and where the rest begins."""
-        date_line = self._loop.date_line
         heads: list[bytes] = []
         answers: list[Prepared] = []
         start, size = 0, 0
         while (end := octets.find(END_OF_HEAD, start) + len(END_OF_HEAD)) > start:
             head = octets[start:end]
-            answer = self._memo.find(head)
+            answer = self._recall(head, moment, heard)
             if answer is None or answer.pieces or size > RUN_SIZE:
                 break
             if not answer.persistent and end < len(octets):
                 break  # what follows is not answered, but has to be received: see `lingering`
-            if (
-                heard != answer.heard
-                and moment != answer.moment
-                and not answer.agrees(moment, heard)
-            ):
-                self._memo.drop(head)
-                break
-            if answer.date_line is not date_line:
-                answer.date(date_line)
             heads.append(head)
             answers.append(answer)
             size += len(answer.octets)

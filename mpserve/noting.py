@@ -52,11 +52,6 @@ class Noting:
         self._limits = limits
 
     @property
-    def enabled(self) -> bool:
-        """Whether anything is logged."""
-        return self._log.enabled
-
-    @property
     def layout(self) -> Layout:
         """What makes the pieces of a line."""
         return self._log.layout
@@ -76,6 +71,10 @@ class Noting:
             log.turn_to(loop.wall)
             ends = map(self._end, heads, answers, parts) if parts else map(END, answers)
             log.record(peers, map(TOLD, answers), ends, duration)
+
+    def cut(self, heads: Sequence[bytes]) -> Sequence[Parts]:
+        """The parts of `heads` for `note`, as far as they are wanted."""
+        return [split(head, MOST_IGNORED) for head in heads] if self._log.enabled else ()
 
     def about(self, head: bytes, answer: Prepared) -> About:
         """What the log says of a request."""

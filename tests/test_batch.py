@@ -13,6 +13,7 @@ import pytest
 from mpserve import batch as batch_module
 from mpserve.batch import LONGEST_HEAD, READY, RUN_SIZE, send_span
 from mpserve.config import load
+from mpserve.counters import Counters
 from mpserve.filecache import FileCache
 from mpserve.memo import Prepared
 from mpserve.protocol.message import FileSpan
@@ -485,21 +486,36 @@ def test_a_head_that_is_too_long_costs_the_others_nothing(stage: Stage) -> None:
     assert [each.heard()[-5:] for each in connections] == [b"hello", b"", b"hello"]
 
 
-def test_a_failure_to_look_up_sends_all_the_long_way(
+def test_a_failure_to_look_up_many_costs_nobody_an_answer(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> list[bytes]:
         raise MemoryError
 
     monkeypatch.setattr(batch_module, "split", failing)
-    asked = [KNOWN, UNKNOWN]
-    connections = [stage.connection(polled=True) for _ in asked]
-    for connection, octets in zip(connections, asked, strict=True):
-        stage.bring(connection, octets)
+    known, unknown = (stage.connection(polled=True) for _ in range(2))
+    stage.bring(known, KNOWN)
+    stage.bring(unknown, UNKNOWN)
     stage.turn()
 
-    assert [each.deeds for each in connections] == [[("take", octets)] for octets in asked]
+    assert (known.heard()[-5:], unknown.deeds) == (b"hello", [("take", UNKNOWN)])
     assert [type(bug) for _, bug in stage.bugs] == [MemoryError]
+
+
+@pytest.mark.parametrize("polled", [True, False])
+def test_a_failure_to_note_ends_those_it_was_about(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, polled: bool
+) -> None:
+    def failing(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Counters, "took", failing)
+    connections = [stage.connection(polled=polled) for _ in range(2)]
+    for connection in connections:
+        stage.bring(connection, KNOWN)
+    stage.turn()
+
+    assert [owner for owner, _ in stage.bugs] == connections
 
 
 def test_the_log_tells_of_each_of_many_what_it_says(stage: Stage) -> None:
