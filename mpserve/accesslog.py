@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
-from itertools import chain, repeat
+from itertools import chain
 from typing import TypeAlias
 
 from mpserve.destination import (
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 OFF = "off"  # the destination of those who want no log
 
-MOST_PIECES = 1024  # of lines that may wait for the end of the turn
+MOST_PIECES = 1024  # of lines: when more of them wait, they are not left to the end of the turn
 RETRY_AFTER = 1.0  # seconds that a disk in trouble is left alone
 NOTICE_EVERY = 60.0  # seconds between two lines of the error log about dropped ones
 LONG_AGO = float("-inf")  # monotonic
@@ -177,14 +177,15 @@ class AccessLog:
         ends: Iterable[bytes],
         duration: float,
     ) -> None:
-        """Log answers, of which the layout has made `exchanges` and `ends`; each took `duration` seconds."""
+        """Log answers, of which the layout has made `exchanges` and `ends`: one of each for each of `peers`.
+
+        They took `duration` seconds.
+        """
+        if self._layout.duration is not None:
+            exchanges = map(self._layout.duration(duration).__add__, exchanges)
         openings = map(self._openings.__getitem__, peers)
-        if self._layout.duration is None:
-            lines: Iterable[Iterable[bytes]] = zip(openings, exchanges, ends, strict=False)
-        else:
-            took = repeat(self._layout.duration(duration))
-            lines = zip(openings, took, exchanges, ends, strict=False)
-        self._pieces += chain.from_iterable(lines)
+        lines = zip(openings, exchanges, ends, strict=True)
+        self._pieces += list(chain.from_iterable(lines))  # whole lines, or nothing
         if len(self._pieces) >= MOST_PIECES:
             self.flush()
 

@@ -12,7 +12,7 @@ import _socket
 import contextlib
 import os
 import select
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from operator import attrgetter
 from socket import MSG_DONTWAIT, MSG_MORE
@@ -31,9 +31,10 @@ from mpserve.transport import ALONE_SIZE, RECEIVE_SIZE
 
 T = TypeVar("T")
 
-# All that a client had to receive whose socket blocks, and is not polled yet.
+# A client whose socket blocks and is not polled yet, and all that it had to receive.
 Arrival: TypeAlias = "tuple[Repeating, bytes]"
-NOT_POLLED: Final = -1  # its descriptor, therefore
+# The descriptor of such a client, as far as the epoll goes.
+NOT_POLLED: Final = -1
 OnBug: TypeAlias = Callable[[Callable[..., None], Exception], None]
 
 # What epoll says of a connection that has something to receive, may send, and has nothing else to tell.
@@ -68,37 +69,19 @@ class Repeating(Protocol):
     def close(self) -> None:
         """End the connection."""
 
+    def reset(self) -> None:
+        """End it so that the client sees an error."""
+
 
 # What is taken of many at once, without a line of Python for each.
 OCTETS: Final = attrgetter("octets")
 PEER: Final = attrgetter("peer")
 
 
-def each(
-    call: Callable[..., T], nothing: T, *columns: list[Any]
-) -> tuple[list[T], dict[int, Exception]]:
-    """What `call` makes of each row of `columns`; `nothing` where it failed, and the failures by the number of the row.
-
-    One failure keeps no other row from being called, and no row is called twice.
-    """
-    made: list[T] = []
-    failures: dict[int, Exception] = {}
-    rest = columns
-    while True:
-        try:
-            made.extend(map(call, *rest))
-        except Exception as failure:  # noqa: BLE001  # what was made before it has been kept
-            failures[len(made)] = failure
-            made.append(nothing)
-            rest = tuple(column[len(made) :] for column in columns)
-        else:
-            return made, failures
-
-
 def send_span(sock: _socket.socket, head: bytes, span: FileSpan, now: float) -> int:
     """Octets of `head` and of the span behind it that a socket that does not block took. Raises OSError.
 
-    None, if the disk might be waited for.
+    0, if the disk might be waited for.
     """
     if not is_known_warm(span, now):
         return 0
@@ -188,24 +171,54 @@ class Batch:
             left = [event for event in events if event[1] != READY or event[0] not in idle]
             fds = [fd for fd in fds if fd in idle]
             connections = [idle[fd] for fd in fds]
-        # The socket's own method, and that of sending, would cost a twentieth of the whole exchange more.
-        heads, failures = each(os.read, b"", fds, [RECEIVE_SIZE] * len(fds))
-        if failures:
-            for index, failure in failures.items():
-                if isinstance(failure, OSError):  # nothing after all, or worse: the others find out
-                    left.append((fds[index], READY))
-                else:  # what was received may be lost
-                    self._on_bug(idle[fds[index]].take, failure)
-            heads = [head for index, head in enumerate(heads) if index not in failures]
-            fds = [fd for index, fd in enumerate(fds) if index not in failures]
-            connections = [idle[fd] for fd in fds]
         if fds:
             asking = cast("list[Repeating]", connections)
             try:
-                self._answer(asking, heads, fds)
+                left += self._receive_all(asking, fds)
             except Exception as bug:  # noqa: BLE001  # none of the events that are left would come again
-                self._end(asking, bug)
+                self._reset(asking, bug)
         return left
+
+    def _receive_all(self, connections: list[Repeating], fds: list[int]) -> list[Event]:
+        """Receive what has come on `fds`, those of `connections`, and answer it; the events of those where that fails."""
+        # The socket's own method, and that of sending, would cost a twentieth of the whole exchange more.
+        heads, failures = self._each(connections, os.read, b"", fds, [RECEIVE_SIZE] * len(fds))
+        if not failures:
+            self._answer(connections, heads, fds)
+            return []
+        came = [index for index in range(len(fds)) if index not in failures]
+        if came:
+            connections = [connections[index] for index in came]
+            self._answer(
+                connections, [heads[index] for index in came], [fds[index] for index in came]
+            )
+        # Nothing had come after all, or worse: the long way finds out.
+        return [(fds[index], READY) for index, is_there in failures.items() if is_there]
+
+    def _each(
+        self, connections: list[Repeating], call: Callable[..., T], nothing: T, *columns: list[Any]
+    ) -> tuple[list[T], dict[int, bool]]:
+        """What `call` makes of each row of `columns`, those of `connections`; `nothing` where it failed.
+
+        And for the numbers of the rows where it failed, whether the connection is still there: after an OSError, which
+        says that nothing was done. A failure keeps no other row from being called, and no row is called twice.
+        """
+        made: list[T] = []
+        failures: dict[int, bool] = {}
+        rest = columns
+        while True:
+            try:
+                made.extend(map(call, *rest))
+            except OSError:  # what was made before it has been kept
+                failures[len(made)] = True
+                made.append(nothing)
+            except Exception as bug:  # noqa: BLE001  # without memory it may have been done, and nobody could say so
+                failures[len(made)] = False
+                self._on_bug(connections[len(made)].take, bug)
+                made.append(nothing)
+            else:
+                return made, failures
+            rest = tuple(column[len(made) :] for column in columns)
 
     def answer(self) -> None:
         """Answer all that has been added. To be called when no more is received before it."""
@@ -216,12 +229,13 @@ class Batch:
                 moment, heard = self._begin_moment()
                 self._answer_apart([(*each, NOT_POLLED) for each in arrived], moment, heard)
             except Exception as bug:  # noqa: BLE001  # as above
-                self._end([connection for connection, _ in arrived], bug)
+                self._reset([connection for connection, _ in arrived], bug)
 
-    def _end(self, connections: list[Repeating], bug: Exception) -> None:
-        """Nobody knows how far it went with these."""
+    def _reset(self, connections: list[Repeating], bug: Exception) -> None:
+        """End connections of which nobody knows how far it went with them."""
+        self._on_bug(self._answer, bug)
         for connection in connections:
-            self._on_bug(connection.take, bug)
+            connection.reset()
 
     def _begin_moment(self) -> tuple[int, int]:
         """A moment later than all that has been received, and what the kernel had told before it."""
@@ -281,7 +295,7 @@ class Batch:
             answers = list(map(young.get, heads))
             if None not in answers:
                 return answers, UNCUT
-        elif longest > self._longest:
+        elif longest > self._longest:  # which is more than SHORT_HEAD
             heads = [head if len(head) <= self._longest else b"" for head in heads]
         parts = list(map(split, heads, repeat(MOST_IGNORED)))
         keys = [b"".join(each[::3]) for each in parts]
@@ -300,7 +314,7 @@ class Batch:
     ) -> None:
         """One write for each answer, all of which are plain: the hottest lines of the server."""
         octets = list(map(OCTETS, answers))
-        taken, failures = each(os.write, 0, fds, octets)
+        taken, failures = self._each(connections, os.write, 0, fds, octets)
         if sum(taken) < sum(map(len, octets)):
             self._repeat_rest(connections, heads, answers, taken, failures)
             rows = [
@@ -316,7 +330,7 @@ class Batch:
         deadline = self._loop.now + self._keepalive
         for connection in connections:
             connection.deadline = deadline
-        self._noting.note(map(PEER, connections), heads, answers, parts)
+        self._note(map(PEER, connections), heads, answers, parts)
 
     def _repeat_rest(
         self,
@@ -324,20 +338,29 @@ class Batch:
         heads: list[bytes],
         answers: list[Prepared],
         taken: list[int],
-        failures: dict[int, Exception],
+        failures: dict[int, bool],
     ) -> None:
         """What has not gone whole: no room, or nobody there, and `repeat` finds out."""
         for index, answer in enumerate(answers):
-            if taken[index] == answer.whole:
-                continue
-            connection, failure = connections[index], failures.get(index)
-            if failure is not None and not isinstance(failure, OSError):
-                self._on_bug(connection.take, failure)  # how much has gone is not known
-                continue
-            try:
-                connection.repeat(heads[index], answer, taken[index])
-            except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
-                self._on_bug(connection.take, bug)
+            if taken[index] < answer.whole and failures.get(index, True):
+                connection = connections[index]
+                try:
+                    connection.repeat(heads[index], answer, taken[index])
+                except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
+                    self._on_bug(connection.take, bug)
+
+    def _note(
+        self,
+        peers: Iterable[bytes],
+        heads: Sequence[bytes],
+        answers: Sequence[Prepared],
+        parts: Sequence[Parts | None],
+    ) -> None:
+        """Count and log answers that have gone whole: whatever comes of that, the clients have them."""
+        try:
+            self._noting.note(peers, heads, answers, parts)
+        except Exception as bug:  # noqa: BLE001  # it costs lines of the log
+            self._on_bug(self._noting.note, bug)
 
     def _answer_apart(  # noqa: C901  # by hand, as the head of the file says
         self, arrivals: list[tuple[Repeating, bytes, int]], moment: int, heard: int
@@ -347,9 +370,7 @@ class Batch:
         The known heads first: nobody whose answer is known waits for one that has to be made.
         """
         deadline = self._loop.now + self._keepalive
-        peers: list[bytes] = []  # of those whose answers have gone whole,
-        heads: list[bytes] = []
-        answers: list[Prepared] = []
+        went: list[tuple[bytes, bytes, Prepared]] = []
         unknown: list[tuple[Repeating, bytes]] = []
         for connection, head, fd in arrivals:
             try:
@@ -370,9 +391,7 @@ class Batch:
                 if taken != answer.whole:
                     connection.repeat(head, answer, taken)
                     continue
-                peers.append(connection.peer)
-                heads.append(head)
-                answers.append(answer)
+                went.append((connection.peer, head, answer))
                 if not answer.persistent:
                     connection.close()
                     continue
@@ -381,8 +400,9 @@ class Batch:
                     connection.poll()
             except Exception as bug:  # noqa: BLE001  # a bug in one must not end the others
                 self._on_bug(connection.take, bug)
-        if answers:
-            self._noting.note(peers, heads, answers, self._noting.cut(heads))
+        if went:
+            peers, heads, answers = zip(*went, strict=True)
+            self._note(peers, heads, answers, self._noting.cut(heads))
         for connection, octets in unknown:
             try:
                 self._answer_anew(connection, octets, moment, heard)
@@ -429,7 +449,7 @@ class Batch:
         if index:
             whole = heads[:index]
             cut = self._noting.cut(whole)
-            self._noting.note(repeat(connection.peer), whole, answers[:index], cut)
+            self._note([connection.peer] * index, whole, answers[:index], cut)
         if index < len(answers):
             rest = b"".join(heads[index + 1 :]) + octets[start:]
             connection.repeat(heads[index], answers[index], taken, rest)

@@ -16,9 +16,10 @@ from weakref import WeakSet, WeakValueDictionary
 
 from mpserve import files
 from mpserve.config import Site
-from mpserve.generations import MOST_IN_MEMORY, Cost, Generations
+from mpserve.generations import Cost, Generations
 from mpserve.linux import has_no_disk
 from mpserve.loop import Loop
+from mpserve.memo import MOST_IN_MEMORY
 from mpserve.mounts import Mounts
 from mpserve.protocol.representation import Found, Outcome, Resource, of_file
 from mpserve.protocol.target import Target

@@ -12,8 +12,6 @@ from typing import Final, Generic, NamedTuple, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# Content up to so many octets is kept in memory and leaves in one call with its head.
-MOST_IN_MEMORY: Final = 64 * 1024
 # One entry takes no more than this part of a generation.
 LEAST_ENTRIES: Final = 8
 

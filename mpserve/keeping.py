@@ -10,9 +10,8 @@ import dataclasses
 import os
 from typing import Final, NamedTuple
 
-from mpserve.generations import MOST_IN_MEMORY
 from mpserve.logformat import SAID, Layout
-from mpserve.memo import MOST_IGNORED, Parts, Prepared, own_fields, split
+from mpserve.memo import MOST_IN_MEMORY, MOST_IGNORED, Parts, Prepared, own_fields, split
 from mpserve.protocol.http1 import Limits
 from mpserve.protocol.message import FileSpan, Piece, Request
 from mpserve.readahead import is_cold

@@ -3,7 +3,7 @@
 A line has three parts, each made as soon as all of it is known: the opening says who and when, and is one
 text for all answers to a peer in a second; the exchange says what was asked and answered, and is one text
 for an answer that is repeated; the end is what the client says of itself. So a line is most often nothing
-but three texts that are there already. How long an answer took is each answer's own, and has its own
+but three texts that are there already. How long an answer took nobody knows before, and has its own
 place behind the opening.
 """
 

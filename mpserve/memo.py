@@ -32,6 +32,8 @@ IGNORED: Final = re.compile(
 MOST_IGNORED: Final = 3
 # What is heard is counted from 0.
 NOTHING: Final = -1
+# Content up to so many octets is kept in memory and leaves in one call with its head.
+MOST_IN_MEMORY: Final = 64 * 1024
 # Octets of a file that are sent in one call, without a turn of their own: what the socket of a fast client holds.
 MOST_AT_ONCE: Final = 1024 * 1024
 

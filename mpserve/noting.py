@@ -37,7 +37,7 @@ class Log(Protocol):
         ends: Iterable[bytes],
         duration: float,
     ) -> None:
-        """Note answers in pieces of the layout; each took `duration` seconds."""
+        """Note answers in pieces of the layout, one of each for each of `peers`; they took `duration` seconds."""
 
 
 class Noting:
@@ -63,7 +63,7 @@ class Noting:
         answers: Sequence[Prepared],
         parts: Sequence[Parts | None],
     ) -> None:
-        """Answers that have gone whole, one at least; `parts` are those of `heads`; none, where each is its own key."""
+        """Answers that have gone whole to `peers`, one at least; `parts` are those of `heads`; none, where each is its own key."""
         loop, log = self._loop, self._log
         duration = time.monotonic() - loop.now
         self._counters.repeated(answers, duration)

@@ -22,7 +22,7 @@ from mpserve.memo import Prepared
 from mpserve.protocol.http1 import Http1Protocol
 from mpserve.protocol.message import Piece
 from mpserve.witness import Witness
-from tests.dialogue import PEER, FakeLog, FakeTime, re_raise
+from tests.dialogue import FakeLog, FakeTime, re_raise
 
 KEEPALIVE = 75.0  # seconds: the default
 
@@ -57,7 +57,7 @@ class FakeConnection:
     def __init__(self, *, polled: bool = False) -> None:
         ours, self.client = socket.socketpair()
         self.sock: _socket.socket = ours
-        self.peer = PEER
+        self.peer = b"192.0.2.%d" % self.client.fileno()
         self.deadline = 0.0
         self.fd = ours.fileno() if polled else NOT_POLLED
         if polled:
@@ -76,6 +76,9 @@ class FakeConnection:
 
     def close(self) -> None:
         self._do("close")
+
+    def reset(self) -> None:
+        self._do("reset")
 
     def _do(self, *deed: object) -> None:
         self.deeds.append(deed)

@@ -172,6 +172,27 @@ def test_a_line_made_of_prepared_parts_is_the_same(tmp_path: Path, name: str) ->
     assert first == second == rendered(name, of)
 
 
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_lines_of_many_are_those_of_each(tmp_path: Path, name: str) -> None:
+    about = [exchange(fields={b"user-agent": agent}) for agent in (b"a", b"b", b"c")]
+    peers = [b"192.0.2.1", b"unix:", b"2001:db8::1"]
+    with logging_to(str(tmp_path / "log"), name) as (log, _):
+        log.turn_to(NOON)
+        layout = log.layout
+        ends = [layout.about(of.line, of.request.fields).end for of in about if of.request]
+        texts = [
+            layout.exchange(layout.about(of.line, {}), 200 + n, n) for n, of in enumerate(about)
+        ]
+        log.record(peers, texts, ends, 0.5)
+        for row in zip(peers, texts, ends, strict=True):
+            log.record(*([value] for value in row), 0.5)
+
+    lines = (tmp_path / "log").read_bytes().splitlines()
+    assert lines[:3] == lines[3:]
+    assert [peer in line for peer, line in zip(peers, lines[:3], strict=True)] == [True] * 3
+    assert len(set(lines)) == 3
+
+
 def test_the_time_is_that_of_each_line(tmp_path: Path) -> None:
     with logging_to(str(tmp_path / "log"), "json") as (log, _):
         for wall in (NOON, NOON + 0.9, NOON + 1, NOON - 3600):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import socket
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from mpserve.memo import Prepared
 from mpserve.protocol.message import FileSpan
 from mpserve.transport import RECEIVE_SIZE
 from tests.fakes import FakeFile
+from mpserve.watches import Watches
 from tests.stage import (
     CLOSING,
     KEEPALIVE,
@@ -111,11 +114,12 @@ def test_an_old_answer_is_found_too(stage: Stage) -> None:
     assert stage.say(KNOWN).heard()[-5:] == b"hello"
 
 
-def test_the_date_is_that_of_the_turn(stage: Stage) -> None:
+@pytest.mark.parametrize("polled", [True, False])
+def test_the_date_is_that_of_the_turn(stage: Stage, polled: bool) -> None:
     stage.loop.date_line = b"Date: Fri, 01 Jan 2038 00:00:00 GMT\r\n"
 
     expected = b"HTTP/1.1 200 OK\r\n%bX: y\r\n\r\nhello" % stage.loop.date_line
-    assert stage.say(KNOWN).heard() == expected
+    assert stage.say(KNOWN, polled=polled).heard() == expected
 
 
 def test_what_does_not_go_at_once_is_repeated(stage: Stage) -> None:
@@ -367,6 +371,39 @@ def test_a_failure_in_one_ends_it_and_costs_the_others_nothing(
     assert stage.counters.answers == 2
 
 
+def test_failures_of_all_kinds_cost_the_others_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [KNOWN, KNOWN, CLOSING, UNKNOWN, head(b"User-Agent: a"), KNOWN]
+    connections = [idle_connection(stage, octets) for octets in asked]
+    first, gone, *others, last = connections
+    fails_for(monkeypatch, "read", [gone], ConnectionResetError())
+    fails_for(monkeypatch, "read", [first, last], MemoryError())
+    left = stage.batch.receive([(each.fd, READY) for each in connections])
+
+    assert left == [(gone.fd, READY)]
+    assert [owner for owner, _ in stage.bugs] == [first, last]
+    assert [each.heard()[-3:] for each in others] == [b"bye", b"", b"llo"]
+    assert [each.deeds for each in others] == [[("close",)], [("take", UNKNOWN)], []]
+    assert [each.deeds for each in (first, gone, last)] == [[], [], []]
+
+
+def test_a_failure_holds_on_to_nobody_of_its_turn(stage: Stage) -> None:
+    gone, other = stage.connection(polled=True), FakeConnection(polled=True)
+    for connection in (gone, other):
+        stage.bring(connection, KNOWN)
+    gone.client.close()
+    gc.disable()  # it would find a cycle sooner or later; descriptors are not to wait for it
+    try:
+        stage.batch.receive(stage.events)
+        kept = weakref.ref(other)
+        other.end()
+        del stage.batch.idle[other.fd], other, connection
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
 def test_nobody_can_be_received_from(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     connections = [idle_connection(stage, KNOWN) for _ in range(2)]
     fails_for(monkeypatch, "read", connections, BlockingIOError())
@@ -503,19 +540,70 @@ def test_a_failure_to_look_up_many_costs_nobody_an_answer(
 
 
 @pytest.mark.parametrize("polled", [True, False])
-def test_a_failure_to_note_ends_those_it_was_about(
+def test_a_failure_to_note_costs_the_log_and_nobody_else(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, polled: bool
 ) -> None:
     def failing(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(Counters, "took", failing)
-    connections = [stage.connection(polled=polled) for _ in range(2)]
+    asked = [KNOWN, CLOSING, UNKNOWN, KNOWN]
+    connections = [stage.connection(polled=polled) for _ in asked]
+    for connection, octets in zip(connections, asked, strict=True):
+        stage.bring(connection, octets)
+    stage.turn()
+
+    assert [each.heard()[-3:] for each in connections] == [b"llo", b"bye", b"", b"llo"]
+    assert [deed for each in connections for deed, *_ in each.deeds if deed != "poll"] == [
+        "close",
+        "take",
+    ]
+    assert {type(bug) for _, bug in stage.bugs} == {MemoryError}
+    assert not any(owner in connections for owner, _ in stage.bugs)
+
+
+@pytest.mark.parametrize("polled", [True, False])
+def test_a_failure_of_all_ends_all(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, polled: bool
+) -> None:
+    def failing(_cache: FileCache, _now: float) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(FileCache, "next_moment", failing)
+    connections = [stage.connection(polled=polled) for _ in range(3)]
     for connection in connections:
         stage.bring(connection, KNOWN)
     stage.turn()
 
-    assert [owner for owner, _ in stage.bugs] == connections
+    assert [each.deeds for each in connections] == [[("reset",)]] * 3
+    assert [type(bug) for _, bug in stage.bugs] == [MemoryError]
+
+
+def test_each_is_told_of_what_is_its_own(stage: Stage) -> None:
+    asked = [
+        head(b"User-Agent: a"),
+        head(b"User-Agent: b"),
+        UNKNOWN,
+        head(b"Connection: close", b"User-Agent: c"),
+        head(b"User-Agent: d"),
+    ]
+    connections = [stage.connection(polled=True) for _ in asked]
+    stuck, second, unknown, closing, last = connections
+    stuck.fill()
+    stuck.sock.setblocking(False)
+    for connection, octets in zip(connections, asked, strict=True):
+        stage.bring(connection, octets)
+    stage.turn()
+    told = [(each.peer, end) for each, end in zip(stage.log.exchanges, stage.log.ends, strict=True)]
+
+    assert told == [
+        (second.peer, b' "-" "b"\n'),
+        (last.peer, b' "-" "d"\n'),
+        (closing.peer, b' "-" "c"\n'),
+    ]
+    deadline = stage.loop.now + KEEPALIVE
+    assert [each.deadline for each in connections] == [0.0, deadline, 0.0, 0.0, deadline]
+    assert (stuck.deeds[0][:2], unknown.deeds) == (("repeat", asked[0]), [("take", UNKNOWN)])
 
 
 def test_the_log_tells_of_each_of_many_what_it_says(stage: Stage) -> None:
@@ -539,7 +627,8 @@ def test_a_failure_to_answer_leaves_the_other_events_to_the_others(
     monkeypatch.setattr(FileCache, "next_moment", failing)
 
     assert stage.batch.receive([(connection.fd, READY), other]) == [other]
-    assert [(owner, type(bug)) for owner, bug in stage.bugs] == [(connection, MemoryError)]
+    assert [type(bug) for _, bug in stage.bugs] == [MemoryError]
+    assert connection.deeds == [("reset",)]
 
 
 def test_known_heads_with_more_behind_them_go_the_long_way_which_reads_on(stage: Stage) -> None:
@@ -563,21 +652,23 @@ def test_a_head_that_is_too_long_goes_the_long_way(tmp_path: Path) -> None:
 # --- Freshness ------------------------------------------------------------------------------------
 
 
-def test_an_answer_that_does_not_hold_any_more_is_made_anew(stage: Stage) -> None:
+@pytest.mark.parametrize("polled", [True, False])
+def test_an_answer_that_does_not_hold_any_more_is_made_anew(stage: Stage, polled: bool) -> None:
     witness = FakeWitness()
     stage.learn(head(b"A: b"), b"old", witnesses=(witness,))
-    before = stage.say(head(b"A: b")).heard()[-3:]
+    before = stage.say(head(b"A: b"), polled=polled).heard()[-3:]
     witness.agreeing = False
-    connection = stage.say(head(b"A: b"))
+    connection = stage.say(head(b"A: b"), polled=polled)
 
     assert (before, connection.heard()) == (b"old", b"")
     assert connection.deeds == [("take", head(b"A: b"))]
     assert not stage.knows(head(b"A: b"))
 
 
+@pytest.mark.parametrize("polled", [True, False])
 @pytest.mark.parametrize("times", [pytest.param(1, id="alone"), pytest.param(2, id="in a run")])
 def test_witnesses_that_are_watched_are_asked_when_the_kernel_has_told_something(
-    stage: Stage, times: int
+    stage: Stage, times: int, polled: bool
 ) -> None:
     witness = FakeWitness()
     witness.watched = True
@@ -585,7 +676,7 @@ def test_witnesses_that_are_watched_are_asked_when_the_kernel_has_told_something
     asked = []
     for told in (0, 0, 1, 0, 0):
         stage.cache.watches.heard += told
-        assert stage.say(head(b"A: b") * times).heard().count(b"old") == times
+        assert stage.say(head(b"A: b") * times, polled=polled).heard().count(b"old") == times
         asked.append(witness.asked)
 
     assert asked == [1, 1, 2, 2, 2]
@@ -616,13 +707,43 @@ def test_what_is_told_in_the_middle_of_a_turn_is_not_lost_to_a_run_of_that_turn(
     assert stage.say(repeated).deeds == [("take", repeated)]
 
 
-def test_witnesses_that_are_not_watched_are_asked_in_every_turn(stage: Stage) -> None:
+@pytest.mark.parametrize("polled", [True, False])
+def test_witnesses_that_are_not_watched_are_asked_in_every_turn(stage: Stage, polled: bool) -> None:
     witness = FakeWitness()
     stage.learn(head(b"A: b"), b"old", witnesses=(witness,))
     for _ in range(3):
-        stage.say(head(b"A: b"))
+        stage.say(head(b"A: b"), polled=polled)
 
     assert witness.asked == 3
+
+
+def test_what_changes_before_the_last_request_is_received_is_seen(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    witness = FakeWitness()
+    witness.watched = True
+    stage.learn(head(b"A: b"), b"old", witnesses=(witness,))
+    first, last = (idle_connection(stage, head(b"A: b")) for _ in range(2))
+    heard = stage.say(head(b"A: b")).heard()[-3:]  # from here on the kernel would tell
+    read = os.read
+
+    def reading(fd: int, size: int) -> bytes:
+        if fd == last.fd:  # a change is told as soon as it is there
+            told.append(True)
+            witness.agreeing = False
+        return read(fd, size)
+
+    told: list[bool] = []
+
+    def look(watches: Watches) -> None:
+        watches.heard += len(told)
+
+    monkeypatch.setattr(os, "read", reading)
+    monkeypatch.setattr(Watches, "look", look)
+    stage.batch.receive([(each.fd, READY) for each in (first, last)])
+
+    assert heard == b"old"
+    assert [each.deeds for each in (first, last)] == [[("take", head(b"A: b"))]] * 2
 
 
 def test_witnesses_are_asked_after_all_has_been_received(stage: Stage) -> None:

@@ -21,8 +21,9 @@ from mpserve.filecache import (
     cost,
     looked_at,
 )
-from mpserve.generations import MOST_IN_MEMORY, Cost
+from mpserve.generations import Cost
 from mpserve.loop import Loop
+from mpserve.memo import MOST_IN_MEMORY
 from mpserve.protocol.representation import Directory, Found, Outcome, Representation, Resource
 from mpserve.protocol.target import Target
 from mpserve.tree import WouldWait

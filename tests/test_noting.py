@@ -9,7 +9,6 @@ import pytest
 
 from mpserve.counters import place_of
 from mpserve.scoreboard import CELL, DURATIONS
-from tests.dialogue import PEER
 from tests.stage import (
     CLOSING,
     KNOWN,
@@ -29,11 +28,10 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def test_an_answer_is_logged(stage: Stage) -> None:
-    stage.say(KNOWN)
-    stage.say(CLOSING)
+    connections = [stage.say(KNOWN), stage.say(CLOSING)]
 
     assert stage.logged() == [(b"GET /a.txt HTTP/1.1", 200, 5), (b"GET /a.txt HTTP/1.1", 200, 3)]
-    assert {exchange.peer for exchange in stage.log.exchanges} == {PEER}
+    assert [each.peer for each in stage.log.exchanges] == [each.peer for each in connections]
 
 
 def test_nothing_is_logged_where_nobody_reads_it(stage: Stage) -> None:

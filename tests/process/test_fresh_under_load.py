@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mpserve.generations import MOST_IN_MEMORY
+from mpserve.memo import MOST_IN_MEMORY
 from mpserve.witness import KEPT_AFTER, WATCHED_AFTER
 from tests.deeds import can_be_watched
 from tests.harness.server import Server
