@@ -180,7 +180,7 @@ class Batch:
         return left
 
     def _receive_all(self, connections: list[Repeating], fds: list[int]) -> list[Event]:
-        """Receive what has come on `fds`, those of `connections`, and answer it; the events of those where that fails."""
+        """Receive what has come on `fds`, those of `connections`, and answer it; the events where nothing could be."""
         # The socket's own method, and that of sending, would cost a twentieth of the whole exchange more.
         heads, failures = self._each(connections, os.read, b"", fds, [RECEIVE_SIZE] * len(fds))
         if not failures:

@@ -11,7 +11,7 @@ import os
 from typing import Final, NamedTuple
 
 from mpserve.logformat import SAID, Layout
-from mpserve.memo import MOST_IN_MEMORY, MOST_IGNORED, Parts, Prepared, own_fields, split
+from mpserve.memo import MOST_IGNORED, MOST_IN_MEMORY, Parts, Prepared, own_fields, split
 from mpserve.protocol.http1 import Limits
 from mpserve.protocol.message import FileSpan, Piece, Request
 from mpserve.readahead import is_cold

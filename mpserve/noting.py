@@ -63,7 +63,10 @@ class Noting:
         answers: Sequence[Prepared],
         parts: Sequence[Parts | None],
     ) -> None:
-        """Answers that have gone whole to `peers`, one at least; `parts` are those of `heads`; none, where each is its own key."""
+        """Answers that have gone whole to `peers`, one at least.
+
+        `parts` are those of `heads`; there are none where each of them is its own key.
+        """
         loop, log = self._loop, self._log
         duration = time.monotonic() - loop.now
         self._counters.repeated(answers, duration)

@@ -20,8 +20,8 @@ from mpserve.filecache import FileCache
 from mpserve.memo import Prepared
 from mpserve.protocol.message import FileSpan
 from mpserve.transport import RECEIVE_SIZE
-from tests.fakes import FakeFile
 from mpserve.watches import Watches
+from tests.fakes import FakeFile
 from tests.stage import (
     CLOSING,
     KEEPALIVE,

@@ -12,7 +12,7 @@ from mpserve import files, keeping
 from mpserve.batch import LONGEST_HEAD
 from mpserve.config import load
 from mpserve.keeping import read_spans
-from mpserve.memo import MOST_IN_MEMORY, MOST_IGNORED
+from mpserve.memo import MOST_IGNORED, MOST_IN_MEMORY
 from mpserve.protocol.message import FileSpan
 from mpserve.readahead import note_warm
 from mpserve.witness import Witness, sight_of, witness
