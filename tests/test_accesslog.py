@@ -184,8 +184,8 @@ def test_lines_of_many_are_those_of_each(tmp_path: Path, name: str) -> None:
             layout.exchange(layout.about(of.line, {}), 200 + n, n) for n, of in enumerate(about)
         ]
         log.record(peers, texts, ends, 0.5)
-        for row in zip(peers, texts, ends, strict=True):
-            log.record(*([value] for value in row), 0.5)
+        for peer, text, end in zip(peers, texts, ends, strict=True):
+            log.record([peer], [text], [end], 0.5)
 
     lines = (tmp_path / "log").read_bytes().splitlines()
     assert lines[:3] == lines[3:]
