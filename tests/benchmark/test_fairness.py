@@ -35,6 +35,12 @@ def test_the_floor_and_a_server_answer_beside_a_crowd(
     assert all(float(figure) > 0 for row in rows.values() for figure in row)
 
 
+def test_one_round_that_was_disturbed_decides_nothing() -> None:
+    rounds = [(200.0, 900.0, 5000.4), (9989.0, 1000.0, 4000.0), (250.0, 11585.0, 5100.0)]
+
+    assert fairness.row_of(rounds) == (250, 1000, 4.0, 5000)
+
+
 def test_where_nobody_may_go_first_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
