@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from loadtests.benchmark import machine
@@ -21,6 +22,8 @@ from loadtests.reliability.subject import SUBJECTS
 from tests.harness import peers
 
 COMMAND = "reliability"
+# Seconds until nobody has reason any more to ask a file anew for each answer because it has just been made.
+SETTLING = 4.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,6 +67,7 @@ def measure(options: argparse.Namespace) -> Results:
         Path(folder).chmod(0o755)  # for the workers of servers that give up root
         root = Path(folder, "root")
         run.make_root(root)
+        time.sleep(SETTLING)
         plan = run.Plan(root, options.connections, options.rate, options.reused, 2, options.workers)
         for server in options.server:
             measure_server(results, plan, server, options)
