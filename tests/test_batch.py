@@ -1,4 +1,4 @@
-"""A turn's batch: what is answered at once, what goes the long way, and what is kept of it."""
+"""A turn's batch: what is answered at once, and what goes the long way."""
 
 from __future__ import annotations
 
@@ -31,15 +31,7 @@ from tests.stage import (
     FakeWitness,
     Stage,
     head,
-    raised,
 )
-
-
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    with raised(tmp_path, monkeypatch) as stage:
-        yield stage
-
 
 # --- Single heads ---------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,15 +21,7 @@ from tests.stage import (
     KNOWN,
     Stage,
     head,
-    raised,
 )
-
-
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    with raised(tmp_path, monkeypatch) as stage:
-        yield stage
-
 
 # --- What is kept ---------------------------------------------------------------------------------
 

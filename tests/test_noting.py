@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from mpserve.counters import place_of
@@ -14,15 +11,7 @@ from tests.stage import (
     KNOWN,
     Stage,
     head,
-    raised,
 )
-
-
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    with raised(tmp_path, monkeypatch) as stage:
-        yield stage
-
 
 # --- The log --------------------------------------------------------------------------------------
 

@@ -19,11 +19,12 @@ from loadtests.reliability import documents, report, run
 from loadtests.reliability.actions import ACTIONS
 from loadtests.reliability.results import Results, save
 from loadtests.reliability.subject import SUBJECTS
+from mpserve.witness import KEPT_AFTER
 from tests.harness import peers
 
 COMMAND = "reliability"
 # Seconds until nobody has reason any more to ask a file anew for each answer because it has just been made.
-SETTLING = 4.0
+SETTLING = KEPT_AFTER + 1.0
 
 
 def parser() -> argparse.ArgumentParser:
