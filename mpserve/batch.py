@@ -12,12 +12,14 @@ import _socket
 import contextlib
 import os
 import select
+import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from operator import attrgetter
 from socket import MSG_DONTWAIT, MSG_MORE
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
+from mpserve.coalescing import Coalescing
 from mpserve.config import Caches, Config
 from mpserve.counters import Counters
 from mpserve.filecache import FileCache
@@ -100,6 +102,7 @@ class Batch:
         "_answers",
         "_arrived",
         "_cache",
+        "_coalescing",
         "_keepalive",
         "_limits",
         "_longest",
@@ -129,6 +132,7 @@ class Batch:
         self._answers = self._memo.answers
         self._cache = cache
         self._loop = loop
+        self._coalescing = Coalescing(config.timeouts.coalesce, time.thread_time)
         self._noting = Noting(log, counters, loop, config.limits)
         self._on_bug = on_bug
         # Who is between two requests, by the descriptor of a socket that does not block and is polled.
@@ -171,6 +175,7 @@ class Batch:
             left = [event for event in events if event[1] != READY or event[0] not in idle]
             fds = [fd for fd in fds if fd in idle]
             connections = [idle[fd] for fd in fds]
+        self._loop.apart = self._coalescing.apart(fds, self._loop.now)
         if fds:
             asking = cast("list[Repeating]", connections)
             try:

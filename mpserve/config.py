@@ -63,6 +63,7 @@ class Timeouts:
     send: float
     linger: float
     graceful: float
+    coalesce: float  # 0: nothing is waited for
     # While the server stops, idle connections stay readable: a request may be on its way.
     idle_grace: float = 5.0
 
@@ -159,6 +160,7 @@ def build(layers: Sequence[Layer], environ: Mapping[str, str]) -> Config:
             send=settings.send_timeout,
             linger=settings.linger_timeout,
             graceful=settings.graceful_timeout,
+            coalesce=settings.coalesce,
         ),
         caches=Caches(settings.cache_size, settings.cache_files, settings.cache_valid),
         workers=usable_processors() if settings.workers == "auto" else settings.workers,

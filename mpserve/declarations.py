@@ -215,6 +215,12 @@ class Settings(Declared):
         SECONDS,
         _TIMEOUTS,
     )
+    coalesce = setting(
+        0.00025,
+        "For more requests to answer together, at most, where a worker is busy with many clients; 0: none.",
+        DURATION,
+        _TIMEOUTS,
+    )
 
     cache_size = setting(
         32 * 1024 * 1024,

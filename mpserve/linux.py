@@ -121,6 +121,7 @@ def has_no_disk(fd: int) -> bool:
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_SECCOMP = 22
+_PR_SET_TIMERSLACK = 29
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
@@ -164,6 +165,11 @@ def alarm_at_parents_death(number: int) -> None:
 def hide_memory() -> None:
     """No core dump, and no other process of the same user looks into this one."""
     _process(_PR_SET_DUMPABLE, 0)
+
+
+def sleep_to_the_point() -> None:
+    """Let this thread, and those that it starts, be woken when they asked for it, not up to 50 µs later."""
+    _process(_PR_SET_TIMERSLACK, 1)  # nanosecond; 0 would be what it was born with
 
 
 def give_up_privileges_by_exec() -> None:

@@ -23,6 +23,9 @@ Handler = Callable[[int], None]
 SLICE: Final = 0.001
 # and what takes long, and is waited for, so much.
 LONG_SLICE: Final = 0.0002
+# What is left of the time between two turns is slept through if it is more than this part of it. Of less the sleep
+# itself, up to 30 µs of a processor, would take too much; and much has come while the last turn lasted.
+WORTH_A_REST: Final = 1 / 3
 
 
 @dataclass(slots=True)
@@ -47,6 +50,7 @@ class Loop:
         "_periodic",
         "_second",
         "_spread",
+        "apart",
         "busy",
         "date_line",
         "now",
@@ -64,6 +68,7 @@ class Loop:
         self._spread: Iterator[Callable[[], None]] | None = None
         self._on_bug = on_bug  # called with the handler that raised, and what it raised
         self.running = True
+        self.apart = 0.0  # seconds between the beginnings of two turns, if nobody waits for a turn
         self.busy = False  # more than one event has come in this turn
         self.now = 0.0  # monotonic seconds
         self.wall = 0.0  # epoch seconds
@@ -156,6 +161,8 @@ class Loop:
         `receive` takes those that it knows best, all of them together; the others are left to their handlers.
         `answer` is called when all have been handled, and again at the end.
         """
+        if self.apart:
+            self._rest()
         events = self._epoll.poll(self._wait())
         self.busy = len(events) > 1
         self.read_clock()
@@ -192,6 +199,12 @@ class Loop:
         if not self._second <= self.wall < self._second + 1:
             self._second = int(self.wall)
             self.date_line = b"Date: %b\r\n" % http_date(self._second)
+
+    def _rest(self) -> None:
+        """Sleep until turns are as far apart as they should be, if it is worth it and nothing is to be done."""
+        rest = self.now + self.apart - time.monotonic()
+        if rest > self.apart * WORTH_A_REST and not 0 <= self._wait() < rest:
+            time.sleep(rest)
 
     def _wait(self) -> float:
         """Seconds that this turn may sleep."""

@@ -24,6 +24,7 @@ from mpserve.counters import Counters
 from mpserve.crowd import Crowd
 from mpserve.crowd import affordable as affordable_connections
 from mpserve.filecache import FileCache
+from mpserve.linux import sleep_to_the_point
 from mpserve.loop import Loop
 from mpserve.process import Memory, open_files
 from mpserve.readahead import ReadAhead
@@ -168,6 +169,8 @@ class Worker:
         when the master has died, whatever it died of.
         """
         self._tell = tell
+        with contextlib.suppress(OSError):  # it is later, then
+            sleep_to_the_point()
         self._catch_signals()
         self._explain_faults()
         self.loop.add(self.readahead.fd, select.EPOLLIN, self.readahead.on_read)

@@ -16,7 +16,7 @@ DOCUMENT = PACKAGE.parent / "docs" / "architecture.md"
 # A module may import from the rows above its own, and from nowhere else in the package.
 LAYERS = (
     (
-        "linux mounts notify pipes process processors scoreboard settings situation"
+        "coalescing linux mounts notify pipes process processors scoreboard settings situation"
         " protocol.grammar protocol.media protocol.message"
     ),
     "address configfile counters exposition logformat toptable protocol.target seccomp supervision upgrade watches",
@@ -48,6 +48,7 @@ PURE = (
     "listing",
     "exposition",
     "toptable",
+    "coalescing",
     "seccomp",
     "situation",
     "supervision",

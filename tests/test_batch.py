@@ -70,6 +70,25 @@ def test_an_answer_that_ends_the_connection_ends_it(stage: Stage) -> None:
     assert (connection.heard()[-3:], connection.deeds) == (b"bye", [("close",)])
 
 
+def test_each_turn_tells_the_loop_how_far_away_the_next_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[list[int], float]] = []
+
+    class FakeCoalescing:
+        def apart(self, fds: list[int], now: float) -> float:
+            told.append((fds, now))
+            return float(len(told))
+
+    monkeypatch.setattr(stage.batch, "_coalescing", FakeCoalescing())
+    connection = stage.say(KNOWN, polled=True)
+    after_one = stage.loop.apart
+    stage.turn()
+
+    assert told == [([connection.fd], stage.loop.now), ([], stage.loop.now)]
+    assert (after_one, stage.loop.apart) == (1.0, 2.0)
+
+
 @pytest.mark.parametrize(
     "octets",
     [

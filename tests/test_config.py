@@ -60,7 +60,7 @@ def test_without_a_word_the_defaults_hold(root: str) -> None:
         ),
         limits=Limits(request_line=8192, head=32768, fields=100),
         timeouts=config.Timeouts(
-            header=10, keepalive=75, send=30, linger=5, graceful=30, idle_grace=5
+            header=10, keepalive=75, send=30, linger=5, graceful=30, coalesce=0.00025, idle_grace=5
         ),
         caches=config.Caches(octets=32 << 20, files=4000, valid=0),
         workers=usable_processors(),
@@ -97,7 +97,7 @@ def test_every_setting_has_a_flag(root: str, monkeypatch: pytest.MonkeyPatch) ->
         *("--cache-size", "1", "--cache-files", "2", "--cache-valid", "3"),
         *("--user", "4711", "--group", "815", "--sandbox", "require"),
         *("--affinity", "--max-requests", "8", "--max-rss", "9"),
-        *("--shutdown-delay", "5", "--hang-timeout", "6"),
+        *("--shutdown-delay", "5", "--hang-timeout", "6", "--coalesce", "7"),
         *("--pid-file", "pid", "--admin", "9090", "--any-root", root),
     ]
 
@@ -112,7 +112,7 @@ def test_every_setting_has_a_flag(root: str, monkeypatch: pytest.MonkeyPatch) ->
             replaced=frozenset({b"x-a"}),
         ),
         limits=Limits(request_line=100, head=2000, fields=10),
-        timeouts=config.Timeouts(header=1, keepalive=2, send=3, linger=4, graceful=0.5),
+        timeouts=config.Timeouts(header=1, keepalive=2, send=3, linger=4, graceful=0.5, coalesce=7),
         caches=config.Caches(octets=1, files=2, valid=3),
         workers=3,
         bind=(Address("127.0.0.1", 8080), Address(path="/run/site.sock")),

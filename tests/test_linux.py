@@ -219,3 +219,15 @@ def test_where_there_is_no_openat2_that_is_noticed_and_files_are_served(
         pytest.skip(done.stderr)
 
     assert (done.stdout, done.stderr) == ("False content\n", "")
+
+
+# --- A thread's timers ----------------------------------------------------------------------------
+
+
+def test_a_sleep_ends_when_it_was_asked_to() -> None:
+    code = "from mpserve.linux import sleep_to_the_point as it; it(); print(open('/proc/self/timerslack_ns').read())"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, timeout=60
+    )
+
+    assert ended.stdout.split() == [b"1"]

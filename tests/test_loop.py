@@ -127,6 +127,100 @@ def test_a_periodic_call_comes_when_it_is_due_and_not_before(loop: Loop) -> None
     assert (0, 1, True) == (at_once, len(calls), calls[0] - started >= 0.02)
 
 
+# --- Turns that begin apart -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def slept(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the loop sleeps before its turns, which are to begin 2 s apart; only that moves the clock on."""
+    clock, slept = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", sleep)
+    loop.read_clock()
+    loop.apart = 2.0
+    return slept
+
+
+def test_turns_begin_as_far_apart_as_they_should(
+    loop: Loop, slept: list[float], pair: Pair
+) -> None:
+    loop.add(pair[0].fileno(), select.EPOLLIN, lambda _mask: None)
+    pair[1].send(b"x")  # which nobody receives: every turn finds it
+    begun = []
+    for _ in range(3):
+        loop.turn(list, nothing)
+        begun.append(loop.now)
+
+    assert (begun, slept) == ([102.0, 104.0, 106.0], [2.0, 2.0, 2.0])
+
+
+def test_what_has_come_in_the_meantime_belongs_to_the_turn(
+    loop: Loop, slept: list[float], pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.add(pair[0].fileno(), select.EPOLLIN, lambda _mask: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: pair[1].send(b"x"))
+    found: list[Event] = []
+    loop.again(lambda: None)
+    loop.turn(list, nothing)
+    loop.turn(lambda events: found.extend(events) or [], nothing)  # type: ignore[func-returns-value]
+
+    assert (found, slept) == ([(pair[0].fileno(), select.EPOLLIN)], [])
+
+
+@pytest.mark.parametrize(("took", "rest"), [(1.0, [1.0]), (1.5, []), (2.0, []), (5.0, [])])
+def test_what_is_left_after_a_turn_is_slept_through_if_it_is_worth_it(
+    loop: Loop, slept: list[float], pair: Pair, took: float, rest: list[float]
+) -> None:
+    loop.add(pair[0].fileno(), select.EPOLLIN, lambda _mask: None)
+    pair[1].send(b"x")
+    loop.now -= took
+    loop.turn(list, nothing)
+
+    assert slept == rest
+
+
+@pytest.mark.parametrize("kind", ["again", "after_others", "spread", "later"])
+def test_who_waits_for_a_turn_does_not_wait_for_others(
+    loop: Loop, slept: list[float], kind: str
+) -> None:
+    called: list[int] = []
+
+    def call() -> None:
+        called.append(1)
+
+    match kind:
+        case "again":
+            loop.again(call)
+        case "after_others":
+            loop.after_others(call)
+        case "spread":
+            loop.spread(iter([call]))
+        case "later":
+            loop.later(-1.0, call)  # which is overdue
+    loop.turn(list, nothing)
+
+    assert (called, slept) == ([1], [])
+
+
+def test_what_is_due_later_lets_it_sleep(loop: Loop, slept: list[float], pair: Pair) -> None:
+    loop.add(pair[0].fileno(), select.EPOLLIN, lambda _mask: None)
+    pair[1].send(b"x")
+    loop.every(2.5, lambda: None)
+    loop.turn(list, nothing)
+    soon = loop.now + 0.5
+    loop.turn(list, nothing)
+
+    assert (slept, soon) == ([2.0], loop._due)
+
+
+# --- What takes its time --------------------------------------------------------------------------
+
+
 def working(clock: list[float], seconds: float, then: Callable[[], None]) -> Callable[[], None]:
     """A call that takes so long by the clock."""
 

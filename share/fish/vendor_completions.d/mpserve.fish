@@ -40,6 +40,7 @@ complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l linger-timeout -
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l graceful-timeout -d 'For the answers under way at a graceful stop.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l shutdown-delay -d 'To go on serving after TERM, for load balancers that have to hear of it first.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l hang-timeout -d 'For a worker that shows no life, before another takes its place.' -x
+complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l coalesce -d 'For more requests to answer together, at most, where a worker is busy with many clients; 0: none.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l cache-size -d 'Memory for files and for answers, each; 0: each is made anew for every request.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l cache-files -d 'Open files, for large ones, for answers and for small ones, each; and as many directories.' -x
 complete -c mpserve -n 'not __fish_seen_subcommand_from top' -l cache-valid -d 'Seconds for which a change in the file system may go unnoticed; 0: none does.' -x
