@@ -175,13 +175,13 @@ class Batch:
             left = [event for event in events if event[1] != READY or event[0] not in idle]
             fds = [fd for fd in fds if fd in idle]
             connections = [idle[fd] for fd in fds]
-        self._loop.apart = self._coalescing.apart(fds, self._loop.now)
-        if fds:
-            asking = cast("list[Repeating]", connections)
-            try:
+        asking = cast("list[Repeating]", connections)
+        try:
+            self._loop.apart = self._coalescing.apart(fds, self._loop.now)
+            if fds:
                 left += self._receive_all(asking, fds)
-            except Exception as bug:  # noqa: BLE001  # none of the events that are left would come again
-                self._reset(asking, bug)
+        except Exception as bug:  # noqa: BLE001  # none of the events that are left would come again
+            self._reset(asking, bug)
         return left
 
     def _receive_all(self, connections: list[Repeating], fds: list[int]) -> list[Event]:

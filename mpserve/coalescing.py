@@ -2,8 +2,9 @@
 
 A turn costs something, whatever it brings. A worker that takes what has come as soon as it has finished the last turn
 finds little: what it saves goes into more turns. So it waits a little, as a network card does before it interrupts
-("interrupt coalescing"), where nobody loses by it: so many connections ask that a part of them is enough for a turn,
-and it is at work nearly all the time, so that who waits for the turn would have waited for the worker.
+("interrupt coalescing"): where many connections ask, where it would be at work all the time anyway, and as long as it
+answers as many requests so. Clients that take their time between an answer and their next request ask less when they
+are answered later; for them it does not wait.
 """
 
 from __future__ import annotations
@@ -12,27 +13,37 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-# A turn waits until this part of those who ask can have asked again. Of more, clients that wait for their answers begin
-# to wait for each other.
+# Time is cut into windows of so many seconds. In one without waiting it is seen who asks, how fast, and how busy that
+# makes the thread; the next ones, in which turns wait, have to bring as many requests, or nearly.
+WINDOW: Final = 0.02
+AS_MANY: Final = 0.95
+# One without waiting comes again after so many seconds. It also follows one that has brought fewer, perhaps by chance;
+# if the next attempt does too there are two of them, then four, until it is as many seconds between two attempts.
+LASTS: Final = 1.0
+
+# A turn waits until this part of those who ask can have asked again. Of more, clients that ask at once when they are
+# answered begin to wait for each other.
 PART: Final = 1 / 2
-# Fewer are not waited for: 32 ask a twentieth less then, and cost as much.
-FEWEST: Final = 48
-# This part of a processor a busy worker takes, at least. One that has time left answers sooner if it does not wait.
-BUSY: Final = 2 / 3
-# So many requests are looked at, this often (seconds). If it takes as long again until they have come, they are few.
+# Those who ask are counted in so many requests, the first of a window,
 SAMPLE: Final = 128
-INTERVAL: Final = 0.01
+# and fewer of them are not waited for: with 32 a turn gets too little for what a sleep takes.
+FEWEST: Final = 48
+# This part of a processor a busy thread takes, at least. One that has time left answers sooner if it does not wait.
+BUSY: Final = 0.9
 
 
 class Coalescing:
-    """Looks now and then at who asks, how fast, and how busy that makes this thread."""
+    """Sees how a thread fares, and says how far apart its turns should begin."""
 
     __slots__ = (
         "_apart",
         "_began",
-        "_decided",
+        "_changes",
+        "_end",
         "_longest",
-        "_next",
+        "_pause",
+        "_rate",
+        "_requests",
         "_sample",
         "_taken",
         "_time_taken",
@@ -43,39 +54,47 @@ class Coalescing:
         self._longest = longest
         self._time_taken = time_taken
         self._apart = 0.0
-        self._sample: list[int] = []  # descriptors on which requests came
-        # Monotonic seconds: when the sample began, if it has; when one begins; and of the last decision.
-        self._began: float | None = None
-        self._next = 0.0 if longest else math.inf
-        self._decided = 0.0
-        self._taken = 0.0  # processor seconds, then
+        # Monotonic seconds: the window, and until when no other way is tried.
+        self._began = self._changes = 0.0
+        self._end = 0.0 if longest else math.inf
+        self._pause = WINDOW  # seconds without waiting, when a window has brought fewer requests
+        self._taken = 0.0  # processor seconds when it began
+        self._requests = 0  # in it
+        self._sample: list[int] = []  # the descriptors on which the first of them came
+        self._rate = 0.0  # requests a second without waiting
 
     def __repr__(self) -> str:
         return f"<Coalescing {self._apart * 1e6:.0f} µs apart>"
 
     def apart(self, fds: list[int], now: float) -> float:
-        """Seconds from the beginning of this turn to that of the next, at least.
+        """Seconds from the beginning of this turn to that of the next.
 
         To be called in each turn, with the descriptors on which requests have come, one each, and monotonic seconds.
         """
-        if now < self._next:
-            return self._apart
-        if self._began is None:
-            self._began = now
-        elif len(self._sample) >= SAMPLE or now - self._began >= INTERVAL:
-            self._apart = self._decide(now, self._began)
+        if now >= self._end:
+            self._apart = self._decide(now)
+            self._began, self._end, self._taken = now, now + WINDOW, self._time_taken()
+            self._requests = 0
             self._sample.clear()
-            self._began, self._next = None, now + INTERVAL
-            return self._apart
-        self._sample += fds
+        self._requests += len(fds)
+        if len(self._sample) < SAMPLE:
+            self._sample += fds
         return self._apart
 
-    def _decide(self, now: float, began: float) -> float:
-        """What the sample, from `began` to `now`, and the time since the last decision say."""
-        taken = self._time_taken()
-        busy = (taken - self._taken) / (now - self._decided)
-        self._taken, self._decided = taken, now
+    def _decide(self, now: float) -> float:
+        """What the window that ends now says of the next."""
+        lasted = now - self._began
+        rate = self._requests / lasted
+        if self._apart:
+            if rate < self._rate * AS_MANY:
+                self._changes = now + self._pause
+                self._pause = min(2 * self._pause, LASTS)
+                return 0.0
+            self._pause = WINDOW
+            return self._apart if now < self._changes else 0.0
         crowd = len(set(self._sample))
-        if len(self._sample) < SAMPLE or crowd < FEWEST or busy < BUSY:
+        busy = (self._time_taken() - self._taken) / lasted
+        if now < self._changes or crowd < FEWEST or busy < BUSY:
             return 0.0
-        return min(self._longest, crowd * PART * (now - began) / len(self._sample))
+        self._rate, self._changes = rate, now + LASTS
+        return min(self._longest, crowd * PART / rate)

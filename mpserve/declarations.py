@@ -36,6 +36,7 @@ from mpserve.settings import (
     listed,
     one_of,
     setting,
+    up_to,
     whole,
 )
 
@@ -218,7 +219,7 @@ class Settings(Declared):
     coalesce = setting(
         0.00025,
         "For more requests to answer together, at most, where a worker is busy with many clients; 0: none.",
-        DURATION,
+        up_to(0.01),
         _TIMEOUTS,
     )
 

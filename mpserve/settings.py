@@ -196,16 +196,23 @@ def parse_path(text: str) -> str:
     return text
 
 
-def parse_duration(text: str) -> float:
-    """Seconds, possibly with a fraction, possibly none."""
-    return 0.0 if re.fullmatch(r"0(\.0{1,9})?", text) else parse_seconds(text)
-
-
 def parse_seconds(text: str) -> float:
     """Seconds, possibly with a fraction."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not 0 < float(text) <= LONGEST:
         raise ValueError
     return float(text)
+
+
+def up_to(most: float) -> Kind[float]:
+    """Seconds, possibly with a fraction, possibly none, `most` at most."""
+
+    def parse(text: str) -> float:
+        seconds = 0.0 if re.fullmatch(r"0(\.0{1,9})?", text) else parse_seconds(text)
+        if seconds > most:
+            raise ValueError
+        return seconds
+
+    return Kind("SEC", f"a number of seconds from 0 to {most:g}", parse)
 
 
 def whole(low: int, high: int, metavar: str = "N") -> Kind[int]:
@@ -235,7 +242,7 @@ LONGEST: Final = 86400  # seconds: a day
 SWITCH: Final = Kind("", "on or off", parse_switch)
 PATH: Final = Kind("PATH", "a path", parse_path)
 SECONDS: Final = Kind("SEC", f"a number of seconds above 0, {LONGEST} at most", parse_seconds)
-DURATION: Final = Kind("SEC", f"a number of seconds from 0 to {LONGEST}", parse_duration)
+DURATION: Final = up_to(LONGEST)
 
 
 # --- The environment ------------------------------------------------------------------------------

@@ -169,8 +169,9 @@ class Worker:
         when the master has died, whatever it died of.
         """
         self._tell = tell
-        with contextlib.suppress(OSError):  # it is later, then
-            sleep_to_the_point()
+        if self.config.timeouts.coalesce:
+            with contextlib.suppress(OSError):  # the turns are a little further apart, then
+                sleep_to_the_point()
         self._catch_signals()
         self._explain_faults()
         self.loop.add(self.readahead.fd, select.EPOLLIN, self.readahead.on_read)

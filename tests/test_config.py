@@ -97,7 +97,7 @@ def test_every_setting_has_a_flag(root: str, monkeypatch: pytest.MonkeyPatch) ->
         *("--cache-size", "1", "--cache-files", "2", "--cache-valid", "3"),
         *("--user", "4711", "--group", "815", "--sandbox", "require"),
         *("--affinity", "--max-requests", "8", "--max-rss", "9"),
-        *("--shutdown-delay", "5", "--hang-timeout", "6", "--coalesce", "7"),
+        *("--shutdown-delay", "5", "--hang-timeout", "6", "--coalesce", "0.007"),
         *("--pid-file", "pid", "--admin", "9090", "--any-root", root),
     ]
 
@@ -112,7 +112,9 @@ def test_every_setting_has_a_flag(root: str, monkeypatch: pytest.MonkeyPatch) ->
             replaced=frozenset({b"x-a"}),
         ),
         limits=Limits(request_line=100, head=2000, fields=10),
-        timeouts=config.Timeouts(header=1, keepalive=2, send=3, linger=4, graceful=0.5, coalesce=7),
+        timeouts=config.Timeouts(
+            header=1, keepalive=2, send=3, linger=4, graceful=0.5, coalesce=0.007
+        ),
         caches=config.Caches(octets=1, files=2, valid=3),
         workers=3,
         bind=(Address("127.0.0.1", 8080), Address(path="/run/site.sock")),
@@ -219,6 +221,8 @@ IN_SECONDS = "must be a number of seconds above 0, 86400 at most, not"
         ("--keepalive-timeout", "-5", f"{IN_SECONDS} '-5'"),
         ("--send-timeout", "nan", f"{IN_SECONDS} 'nan'"),
         ("--linger-timeout", "inf", f"{IN_SECONDS} 'inf'"),
+        ("--shutdown-delay", "86401", "must be a number of seconds from 0 to 86400, not '86401'"),
+        ("--coalesce", "0.0101", "must be a number of seconds from 0 to 0.01, not '0.0101'"),
         ("--graceful-timeout", "86401", f"{IN_SECONDS} '86401'"),
         ("--graceful-timeout", "1e3", f"{IN_SECONDS} '1e3'"),
         ("--graceful-timeout", "30s", f"{IN_SECONDS} '30s'"),
