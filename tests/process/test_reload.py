@@ -149,6 +149,17 @@ def test_each_worker_can_have_a_processor_of_its_own(serve: Serve) -> None:
         assert os.sched_getaffinity(pid) == {usable[slot % len(usable)]}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may ask how punctual others are")
+@pytest.mark.parametrize(("coalesce", "punctual"), [("0.0001", True), ("0", False)])
+def test_a_worker_that_waits_for_requests_is_woken_to_the_point(
+    serve: Serve, coalesce: str, punctual: bool
+) -> None:
+    server = serve("--workers", "1", "--coalesce", coalesce)
+    (worker,) = server.workers()
+
+    assert (Path(f"/proc/{worker}/timerslack_ns").read_text() == "1\n") == punctual
+
+
 def test_the_logs_are_opened_anew(serve: Serve, tmp_path: Path) -> None:
     access, errors = tmp_path / "access", tmp_path / "errors"
     server = serve("--workers", "2", "--access-log", str(access), "--error-log", str(errors))
