@@ -24,9 +24,9 @@ LASTS: Final = 1.0
 # A turn waits until this part of those who ask can have asked again. Of more, clients that ask at once when they are
 # answered begin to wait for each other.
 PART: Final = 1 / 2
-# Those who ask are counted in so many requests, the first of a window,
+# Those who ask are counted in the first requests of a window, so many of them.
 SAMPLE: Final = 128
-# and fewer of them are not waited for: with 32 a turn gets too little for what a sleep takes.
+# Fewer clients are not waited for: from 32 a turn gets too little for what a sleep takes.
 FEWEST: Final = 48
 # This part of a processor a busy thread takes, at least. One that has time left answers sooner if it does not wait.
 BUSY: Final = 0.9
@@ -72,8 +72,9 @@ class Coalescing:
         To be called in each turn, with the descriptors on which requests have come, one each, and monotonic seconds.
         """
         if now >= self._end:
-            self._apart = self._decide(now)
-            self._began, self._end, self._taken = now, now + WINDOW, self._time_taken()
+            taken = self._time_taken()
+            self._apart = self._decide(now, taken)
+            self._began, self._end, self._taken = now, now + WINDOW, taken
             self._requests = 0
             self._sample.clear()
         self._requests += len(fds)
@@ -81,7 +82,7 @@ class Coalescing:
             self._sample += fds
         return self._apart
 
-    def _decide(self, now: float) -> float:
+    def _decide(self, now: float, taken: float) -> float:
         """What the window that ends now says of the next."""
         lasted = now - self._began
         rate = self._requests / lasted
@@ -93,7 +94,7 @@ class Coalescing:
             self._pause = WINDOW
             return self._apart if now < self._changes else 0.0
         crowd = len(set(self._sample))
-        busy = (self._time_taken() - self._taken) / lasted
+        busy = (taken - self._taken) / lasted
         if now < self._changes or crowd < FEWEST or busy < BUSY:
             return 0.0
         self._rate, self._changes = rate, now + LASTS

@@ -71,48 +71,6 @@ def test_an_answer_that_ends_the_connection_ends_it(stage: Stage) -> None:
     assert (connection.heard()[-3:], connection.deeds) == (b"bye", [("close",)])
 
 
-@pytest.mark.parametrize(("said", "waits"), [("0.0001", 0.0001), ("0", 0.0)])
-def test_how_long_a_busy_worker_waits_is_a_setting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, waits: float
-) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr(time, "thread_time", lambda: clock[0])  # this thread is always at work
-    stage = Stage(load([str(tmp_path), "--coalesce", said], {}))
-    crowd = [stage.connection(polled=True) for _ in range(64)]
-    for _ in range(50):
-        clock[0] = stage.loop.now = clock[0] + 0.001
-        for connection in crowd:
-            stage.bring(connection, UNKNOWN)
-        stage.turn()
-    for connection in crowd:
-        connection.end()
-
-    assert stage.loop.apart == waits
-
-
-def test_each_turn_tells_the_loop_how_far_away_the_next_is(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[tuple[list[int], float]] = []
-
-    class FakeCoalescing:
-        def apart(self, fds: list[int], now: float) -> float:
-            told.append((fds, now))
-            return float(len(told))
-
-    monkeypatch.setattr(stage.batch, "_coalescing", FakeCoalescing())
-    connection, stranger = stage.connection(polled=True), stage.connection(polled=True)
-    stage.bring(connection, KNOWN)
-    events = [*stage.events, (stranger.fd, READY)]
-    left = stage.batch.receive(events)
-    after_one = stage.loop.apart
-    stage.batch.receive([])
-
-    assert told == [([connection.fd], stage.loop.now), ([], stage.loop.now)]
-    assert left == [(stranger.fd, READY)]
-    assert (after_one, stage.loop.apart) == (1.0, 2.0)
-
-
 @pytest.mark.parametrize(
     "octets",
     [
@@ -984,3 +942,48 @@ def test_its_repr_tells_what_waits(stage: Stage) -> None:
     stage.bring(stage.connection(), KNOWN * 2)
 
     assert repr(stage.batch).startswith("<Batch 2 arrived, <Memo <Generations 2+0, ")
+
+
+# --- Turns that begin apart -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("said", "waits"), [("0.0001", 0.0001), ("0", 0.0)])
+def test_how_long_a_busy_worker_waits_is_a_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, waits: float
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "thread_time", lambda: clock[0])  # this thread is always at work
+    stage = Stage(load([str(tmp_path), "--coalesce", said], {}))
+    crowd = [stage.connection(polled=True) for _ in range(64)]
+    for _ in range(50):
+        clock[0] = stage.loop.now = clock[0] + 0.001
+        for connection in crowd:
+            stage.bring(connection, UNKNOWN)
+        stage.turn()
+    for connection in crowd:
+        connection.end()
+
+    assert stage.loop.apart == waits
+
+
+def test_each_turn_tells_the_loop_how_far_away_the_next_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[list[int], float]] = []
+
+    class FakeCoalescing:
+        def apart(self, fds: list[int], now: float) -> float:
+            told.append((fds, now))
+            return float(len(told))
+
+    monkeypatch.setattr(stage.batch, "_coalescing", FakeCoalescing())
+    connection, stranger = stage.connection(polled=True), stage.connection(polled=True)
+    stage.bring(connection, KNOWN)
+    events = [*stage.events, (stranger.fd, READY)]
+    left = stage.batch.receive(events)
+    after_one = stage.loop.apart
+    stage.batch.receive([])
+
+    assert told == [([connection.fd], stage.loop.now), ([], stage.loop.now)]
+    assert left == [(stranger.fd, READY)]
+    assert (after_one, stage.loop.apart) == (1.0, 2.0)
